@@ -1,0 +1,149 @@
+"""The detector pack: which detectors there are, what each claims and needs, and which settings a policy may give it.
+
+Free of tensor libraries, so that `policy check` and `detectors` answer at once. The measuring code of the same name is
+in `scan/detectors/`, the thresholds are in `verdict/scales.py`: a detector measures, it never judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+
+PACK_VERSION = "2026.11"
+"""Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
+
+
+class Side(StrEnum):
+    """Which end of a class vector is suspicious."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """A detector without settings of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class InversionSettings:
+    """Budget of one trigger inversion, the same for every class."""
+
+    steps: Annotated[int, Ge(10), Le(5000)] = 150
+    """Optimisation steps."""
+    images: Annotated[int, Ge(2), Le(256)] = 16
+    """Images per step, shared by all classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarginSettings:
+    """Budget of the maximum-margin search."""
+
+    restarts: Annotated[int, Ge(1), Le(64)] = 6
+    """Random starts per class."""
+    steps: Annotated[int, Ge(5), Le(1000)] = 60
+    """Sign-gradient steps per start."""
+
+
+Settings = NoSettings | InversionSettings | MarginSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """What users, policies and judges know of a detector."""
+
+    name: str
+    title: str
+    claim: str
+    """What it sees, in one sentence."""
+    blind_to: str
+    """What it cannot see, in one sentence."""
+    unit: str
+    """Unit of its class vector."""
+    side: Side
+    needs_data: bool
+    """Whether clean images make its evidence verifiable; without them it runs on synthetic probes."""
+    required: bool
+    """Default of the policy's `required`."""
+    source: str
+    """Paper or repository the method comes from."""
+    settings: type[NoSettings] | type[InversionSettings] | type[MarginSettings] = field(default=NoSettings)
+
+
+DETECTORS: tuple[DetectorSpec, ...] = (
+    DetectorSpec(
+        name="final_layer",
+        title="Final-layer statistics",
+        claim="a target class whose weights in the last layer stand apart from the other classes'",
+        blind_to="attacks that freeze or normalise the last layer",
+        unit="log weight score",
+        side=Side.LARGE,
+        needs_data=False,
+        required=False,
+        source="DFBScanner, arXiv 2605.18907 (re-derived from its abstract)",
+    ),
+    DetectorSpec(
+        name="max_margin",
+        title="Maximum-margin search",
+        claim="a target class with an unusually large attainable margin, whatever the trigger",
+        blind_to="all-to-all attacks, networks of few classes, naturally large-margin classes",
+        unit="logit margin",
+        side=Side.LARGE,
+        needs_data=False,
+        required=True,
+        source="MM-BD, Wang et al., IEEE S&P 2024",
+        settings=MarginSettings,
+    ),
+    DetectorSpec(
+        name="neural_cleanse",
+        title="Patch inversion (mask and pattern)",
+        claim="small patches, single pixels and key patterns that send all images to one class",
+        blind_to="triggers spread over the whole image, image-dependent triggers, source-specific attacks",
+        unit="mask L1 / (H·W)",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="Neural Cleanse, Wang et al., IEEE S&P 2019",
+        settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="spectral_inversion",
+        title="Spectral inversion (additive cosine basis)",
+        claim="blended noise, blended images and low- or single-frequency signals",
+        blind_to="small patches, warps, image-dependent triggers, source-specific attacks",
+        unit="L∞ / input range",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="additive inversion in the frequency basis of Zeng et al., ICCV 2021",
+        settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="warp_inversion",
+        title="Warp inversion (smooth displacement)",
+        claim="smooth geometric distortions such as WaNet's",
+        blind_to="additive triggers, image-dependent warps, source-specific attacks",
+        unit="pixels of displacement",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="inversion of the warping field of WaNet, Nguyen and Tran, ICLR 2021",
+        settings=InversionSettings,
+    ),
+)
+
+BY_NAME: dict[str, DetectorSpec] = {spec.name: spec for spec in DETECTORS}
+"""The pack by detector name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorPlan:
+    """One detector as a policy orders it."""
+
+    name: str
+    required: bool
+    settings: dict[str, Any]
+    """Complete: defaults filled in, validated against the spec's settings type."""

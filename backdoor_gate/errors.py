@@ -1,0 +1,79 @@
+"""What can go wrong, as one tree. Each error carries the exit code of the contract and tells the user what to do next.
+
+```
+GateError
+├── UsageError           2   the call, the policy or the clean data is wrong: nothing was judged
+├── RefusedError         3   the candidate's bytes are not acceptable
+├── UnmeasuredError      4   a required measurement is missing
+│   ├── RegistryReadError    the registry is unreachable, or has no such model or version
+│   └── WorkerError          the scanner process died, hung, or spoke out of turn
+├── OutputError          5   the verdict stands, but a report or the registry could not be written
+└── NotVerifiedError     6   there is no valid verdict for these bytes (`verify`, `promote`)
+```
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GateError(Exception):
+    """Any failure that the gate explains in one line: where it was, what was wrong, what to do next.
+
+    Args:
+        what: the fault, as a statement without a full stop ("unknown key 'tresholds'").
+        where: the file, key or URI at fault; empty where `what` already names it.
+        hint: what the user should do next, as an imperative ("write it as 'threshold'").
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """One line: `where: what; hint`."""
+        place = f"{self.where}: " if self.where else ""
+        advice = f"; {self.hint}" if self.hint else ""
+        return f"{place}{self.what}{advice}"
+
+
+class UsageError(GateError):
+    """The call, the policy or the clean data is wrong: nothing was judged."""
+
+    exit_code = 2
+
+
+class RefusedError(GateError):
+    """The candidate's bytes are not acceptable: format, malformed content, unsafe path."""
+
+    exit_code = 3
+
+
+class UnmeasuredError(GateError):
+    """A required measurement is missing, so there is no verdict to give but INCONCLUSIVE."""
+
+    exit_code = 4
+
+
+class RegistryReadError(UnmeasuredError):
+    """The registry could not be reached, or holds no such model, version or artifact."""
+
+
+class WorkerError(UnmeasuredError):
+    """The scanner process died, ran out of time or memory, or broke the channel's rules."""
+
+
+class OutputError(GateError):
+    """The verdict stands, but a report or the registry could not be written."""
+
+    exit_code = 5
+
+
+class NotVerifiedError(GateError):
+    """There is no valid, current verdict for exactly these bytes."""
+
+    exit_code = 6

@@ -1,0 +1,390 @@
+"""The values that travel through the house, all frozen: what was asked, what was found, what was decided.
+
+```
+Candidate ─worker→ Scan(Evidence…) ─verdict→ Decision ─audit→ AuditReport ─→ reports, tags
+```
+
+Facts ("we could not look", with its reason) and judgements ("suspect") are separate types: a detector fills
+the former, only `verdict` fills the latter. No tensor library is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from backdoor_gate.catalogue import DetectorPlan
+
+# ---------------------------------------------------------------------------------------------- the candidate
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a candidate: POSIX path relative to the root, size in bytes, lower-case hex SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSignature:
+    """A tensor as the candidate declares it: its shape (-1 is a free dimension) and numpy dtype name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the candidate says of its own input and output. The least trusted source of both."""
+
+    input: TensorSignature | None
+    output: TensorSignature | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model under audit: a private copy of its bytes, and what identifies them."""
+
+    requested: str
+    """The reference as the user gave it, such as `models:/digits@challenger`."""
+    uri: str
+    """The reference with names resolved once: `models:/digits/3`, `runs:/<id>/model`, or an absolute path."""
+    name: str
+    """What `models:` entries of a policy match on: the registered model's name, else the path as given."""
+    version: str | None
+    """Registry version number; None outside the registry."""
+    path: Path
+    """Root of the private copy (a folder, also for a single weights file)."""
+    files: tuple[FileEntry, ...]
+    """The canonical manifest, sorted by path."""
+    digest: str
+    """`sha256:<hex>` of the canonical manifest."""
+    signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the model takes: one image's shape, the range of its values, and the normalisation put before the model.
+
+    `mean` and `std` (one value per channel) are applied to images already in [`low`, `high`]; None means the
+    model normalises by itself, or needs none.
+    """
+
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The pipeline's own trusted code that builds the network for an artifact which holds only weights."""
+
+    target: str
+    """`package.module:callable`."""
+    search_path: Path | None
+    """Folder to import it from before the installed packages; None: installed packages only."""
+    kwargs: tuple[tuple[str, object], ...]
+    """Arguments of the callable, JSON values, sorted by name."""
+    digest: str
+    """`sha256:<hex>` over the source files that define it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model reference with its names resolved, once: everything after uses the version, never the alias."""
+
+    requested: str
+    uri: str
+    name: str
+    version: str | None
+    source: str = ""
+    """Where the registry says the bytes are; empty outside the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the policy says of the model's input and output; None where it leaves that to the data or the signature."""
+
+    num_classes: int | None = None
+    shape: tuple[int, int, int] | None = None
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+# ---------------------------------------------------------------------------------------------- the work order
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard bounds of one worker run."""
+
+    seconds: float
+    """Wall time, monotonic, from start to result."""
+    memory: int
+    """Bytes of address space on CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that the worker is told. Holds no credential, no threshold and no name that a verdict hangs on."""
+
+    candidate: Path
+    """Root of the private copy."""
+    formats: tuple[str, ...]
+    """Acceptable formats, from the policy."""
+    declared: Declared
+    signature: Signature | None
+    architecture: Architecture | None
+    data: Path | None
+    """Clean images: an npz file or a class-per-folder image tree. None: synthetic probes."""
+    max_images: int
+    detectors: tuple[DetectorPlan, ...]
+    device: str
+    """`auto`, `cpu` or `cuda`."""
+    seed: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the worker is. Numbers only: nothing of the candidate's is shown while it runs."""
+
+    detector: int
+    """Position in `Job.detectors` of the detector that is running."""
+    done: int
+    """Steps of it that are done."""
+    total: int
+    """Steps of it in all; at least 1."""
+    classes: tuple[int, int]
+    """First and last class of the group that is running, inclusive."""
+    seconds_left: float | None = None
+    """Estimate for the whole scan."""
+
+
+# ---------------------------------------------------------------------------------------------- facts
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a measurement took: wall seconds, images put through the model (forward or with gradient), clean images."""
+
+    seconds: float = 0.0
+    model_passes: int = 0
+    images_used: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Artefact:
+    """An array that shows the evidence, such as the recovered trigger of one class.
+
+    `name` is one of `trigger` (C,H,W: the trigger on a mid-grey image, in the model's input range), `mask` (1,H,W in
+    [0, 1]), `pattern` (C,H,W), `clean` (C,H,W: an example image), `triggered` (C,H,W: the same image with the
+    trigger). Always float32.
+    """
+
+    name: str
+    class_index: int
+    array: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A detector's class vector. Raw values only: what they mean is `verdict`'s business."""
+
+    detector: str
+    values: tuple[float | None, ...]
+    """(K,) the statistic of each class in the detector's unit; None: right-censored, its trigger never succeeded."""
+    success: tuple[float | None, ...] | None = None
+    """(K,) share of held-out images that the recovered trigger sends to the class, in [0, 1]; None for a class with too
+    few held-out images. The whole is None where the detector has no trigger to replay."""
+    verified: bool = False
+    """True when `success` was measured on held-out clean images, False on synthetic probes."""
+    cost: Cost = Cost()
+    artefacts: tuple[Artefact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inconclusive:
+    """We looked and could not tell: crashed, timed out, non-finite, no gradient."""
+
+    detector: str
+    reason: str
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True, slots=True)
+class NotApplicable:
+    """This detector cannot look at this model at all."""
+
+    detector: str
+    reason: str
+    by_candidate: bool = True
+    """Whether the candidate controls the reason (no such layer, odd graph): then it counts as missing."""
+
+
+Evidence = Measured | Inconclusive | NotApplicable
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The probes that were used."""
+
+    kind: str
+    """`clean` or `synthetic`."""
+    images: int
+    accuracy: float | None
+    """Of the model on the clean images, in [0, 1]; None without labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where a scan ran: torch version, device (`cpu`, `cuda:0 <name>`), isolation tier reached, seed."""
+
+    torch: str
+    device: str
+    isolation: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """All that one worker run measured."""
+
+    num_classes: int
+    input: InputSpec
+    format: str
+    """Of the weights: `safetensors`, `state_dict` or `pt2`."""
+    data: DataFacts
+    evidence: tuple[Evidence, ...]
+    runtime: Runtime
+    peak_memory: int = 0
+    """Peak resident set of the worker, in bytes, as the operating system counted it."""
+
+
+# ---------------------------------------------------------------------------------------------- judgements
+
+
+class Verdict(StrEnum):
+    """The four answers. A PASS is no evidence under the tests listed, never 'safe'."""
+
+    PASS = "PASS"
+    BLOCK = "BLOCK"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    REFUSED = "REFUSED"
+
+    @property
+    def exit_code(self) -> int:
+        """The contract's exit code of this verdict."""
+        return {"PASS": 0, "BLOCK": 1, "REFUSED": 3, "INCONCLUSIVE": 4}[self.value]
+
+
+class Suspicion(StrEnum):
+    """Whether something stood out below the threshold. Changes no verdict."""
+
+    NONE = "none"
+    WEAK = "weak"
+
+
+class Status(StrEnum):
+    """What became of one detector."""
+
+    MEASURED = "measured"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorResult:
+    """One detector's evidence, judged."""
+
+    name: str
+    required: bool
+    status: Status
+    reason: str
+    """Plain words: why it is suspect, missing, or unremarkable."""
+    blocking: bool = False
+    """Whether this result alone blocks the candidate."""
+    anomaly_index: float | None = None
+    """Deviation of the most extreme class on the log scale, in consistent MAD units; None where undefined."""
+    threshold: float | None = None
+    """Critical value of the index for this number of classes and rate; None where no outlier rule has power."""
+    p_value: float | None = None
+    """Chance of an index this large on a clean model of that many classes, under the log-normal null."""
+    suspect_classes: tuple[int, ...] = ()
+    unit: str = ""
+    per_class: tuple[float | None, ...] = ()
+    success: tuple[float | None, ...] | None = None
+    unmeasured: tuple[int, ...] = ()
+    cost: Cost = Cost()
+    artefacts: tuple[Artefact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The judgement over all detectors."""
+
+    verdict: Verdict
+    suspicion: Suspicion
+    suspect_classes: tuple[int, ...]
+    reasons: tuple[str, ...]
+    """At least one, the decisive one first."""
+    detectors: tuple[DetectorResult, ...] = ()
+    calibrated: bool = False
+    """Whether the false-block rate comes from references rather than from a parametric null and provisional scales."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRef:
+    """Which policy judged: its path as given, and `sha256:<hex>` of the file's bytes."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was tested, and what a PASS does not speak of."""
+
+    tested: tuple[str, ...]
+    not_tested: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """Everything about one audit, from which all reports and tags are written."""
+
+    scan_id: str
+    scanned_at: datetime
+    expires_at: datetime
+    requested: str
+    candidate: Candidate | None
+    """None when not even the bytes could be had."""
+    policy: PolicyRef
+    detector_pack: str
+    false_block_rate: float
+    decision: Decision
+    coverage: Coverage
+    seconds: float
+    """Wall time of the whole audit."""
+    architecture_digest: str | None = None
+    data_digest: str | None = None
+    scan: Scan | None = None
+    """None when the worker brought no result."""
+    tool_version: str = ""
+    expected_detectors: tuple[str, ...] = field(default=())
+    """Required detectors as listed before the scan started; each becomes a JUnit test case whatever happens."""
