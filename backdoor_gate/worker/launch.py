@@ -1,0 +1,97 @@
+"""The parent's side: start the locked child, hear it out within its limits, and turn whatever it does into evidence.
+
+A child that hangs, dies, floods or forges ends as a `WorkerError` with its reason, never as a pass and never as a
+traceback. Nothing here imports a tensor library: the process that holds credentials never parses a tensor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backdoor_gate.errors import WorkerError
+from backdoor_gate.worker import environment, orders, wire
+from backdoor_gate.worker.listener import Listener
+from backdoor_gate.worker.process import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from backdoor_gate.records import Job, Progress, Scan
+
+COMMAND = (sys.executable, "-I", "-m", "backdoor_gate.worker.main")
+_SIGKILL = 9
+_KILLED_IN_SHELL = 128 + _SIGKILL
+
+
+def run(job: Job, on_progress: Callable[[Progress], None], *, command: Sequence[str] = COMMAND) -> Scan:
+    """Measure a candidate in a child process of its own.
+
+    Args:
+        job: what to measure, with the hard limits on time and memory.
+        on_progress: called in this process as the scan moves on, about ten times a second at most.
+        command: the child's program and first arguments.
+
+    Returns:
+        What was measured. Isolation tier, seed and peak memory are this side's own knowledge, not the child's word.
+
+    Raises:
+        RefusedError: the candidate's bytes are not acceptable.
+        UsageError: the clean data, the architecture or the device that the policy names will not do.
+        UnmeasuredError: the model cannot be measured; WorkerError where the child died, ran out of time or memory, or
+            broke the channel's rules.
+    """
+    deadline = time.monotonic() + job.limits.seconds
+    nonce = secrets.token_hex(16)
+    listener = Listener(job, nonce, on_progress)
+    kills = _kernel_kills()
+    with contextlib.ExitStack() as stack:
+        child = _start(job, orders.encode(job, nonce, deadline), command, stack)
+        in_time = child.converse(listener.hear, deadline)
+    if not in_time:
+        hint = "raise limits.time or --budget, or lower the detectors' steps"
+        raise WorkerError(f"timed out after {job.limits.seconds:g} s", hint=hint)
+    if child.exit_code != 0:
+        raise _death(child, killed_by_kernel=_kernel_kills() > kills)
+    return replace(listener.outcome(), peak_memory=child.peak_memory)
+
+
+def _start(job: Job, message: bytes, command: Sequence[str], stack: contextlib.ExitStack) -> Child:
+    """Start the child in a fresh private folder; `stack` ends it first and removes the folder then."""
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="backdoor-gate-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(scratch))
+        child = Child(command, message, environment.scrubbed(folder, job.device), folder)
+    except OSError as error:
+        hint = "check free memory, processes and space in the temporary folder"
+        raise WorkerError(f"scanner process could not start: {error.strerror}", hint=hint) from error
+    stack.callback(child.end)
+    return child
+
+
+def _death(child: Child, *, killed_by_kernel: bool) -> WorkerError:
+    """Say how the child died, as far as its exit code, its last line and the kernel's counter tell."""
+    code = child.exit_code
+    killed_for_memory = code == _KILLED_IN_SHELL or (code == -_SIGKILL and killed_by_kernel)
+    if killed_for_memory or wire.tells_of_memory(child.last_words):
+        return wire.out_of_memory()
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    lines = child.last_words.split("\n")
+    said = wire.plain(next((line.strip() for line in reversed(lines) if line.strip()), ""), 200)
+    hint = "scan again; if it repeats, treat the candidate as hostile or the installation as broken"
+    return WorkerError(f"scanner process died ({how}){said and ': ' + said}", hint=hint)
+
+
+def _kernel_kills() -> int:
+    """Return how many processes this machine's kernel has killed for want of memory, or 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

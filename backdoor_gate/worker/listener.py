@@ -1,0 +1,101 @@
+"""The parent's ear: bytes of the channel in, progress and one outcome out. No process, so it can be fuzzed as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backdoor_gate.errors import WorkerError
+from backdoor_gate.worker import lockdown, messages, schema, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backdoor_gate.records import Job, Progress, Scan
+
+
+class Listener:
+    """Follows one conversation of `progress* result array*`.
+
+    Args:
+        job: what the child was told to do; its answer is held against it.
+        nonce: what each document of the child must carry.
+        on_progress: called with each progress message.
+    """
+
+    def __init__(self, job: Job, nonce: str, on_progress: Callable[[Progress], None]) -> None:
+        self._job = job
+        self._nonce = nonce
+        self._on_progress = on_progress
+        self._progress_left = 1000 + int(2 * wire.PROGRESS_PER_SECOND * job.limits.seconds)
+        self._reader = wire.FrameReader(self._limit)
+        self._result: schema.ResultDocument | None = None
+        self._missing: list[int] = []
+        self._arrays: list[bytes] = []
+
+    def hear(self, data: bytes) -> None:
+        """Take in what the child wrote.
+
+        Raises:
+            WorkerError: it breaks a rule of the channel.
+        """
+        for kind, payload in self._reader.feed(data):
+            if kind == wire.PROGRESS:
+                self._hear_progress(payload)
+            elif kind == wire.RESULT:
+                self._hear_result(payload)
+            else:
+                self._hear_array(payload)
+
+    def outcome(self) -> Scan:
+        """Return the scan, once the child has ended by itself.
+
+        Raises:
+            GateError: what the child reported instead of a scan.
+            WorkerError: there is no result, or it is cut off.
+        """
+        if self._reader.pending or self._missing:
+            raise wire.malformed("cut off or followed by more")
+        if self._result is None:
+            raise WorkerError("no result", hint="scan again; if it repeats, treat the candidate as hostile")
+        if self._result.failure is not None:
+            raise messages.failure_from(self._result.failure)
+        assert self._result.scan is not None
+        return messages.scan_from(self._result.scan, self._arrays, isolation=lockdown.tier(), seed=self._job.seed)
+
+    def _limit(self, kind: bytes) -> int:
+        """Return how large a frame of this kind may be now."""
+        if self._result is None:
+            limits = {wire.PROGRESS: wire.MAX_PROGRESS_BYTES, wire.RESULT: wire.MAX_RESULT_BYTES}
+            if kind in limits:
+                return limits[kind]
+        elif kind == wire.ARRAY and self._missing:
+            return self._missing[0]
+        raise wire.malformed("message out of turn")
+
+    def _hear_progress(self, payload: bytes) -> None:
+        document = schema.validate(schema.ProgressDocument, wire.strict_json(payload))
+        self._check_nonce(document.nonce)
+        self._progress_left -= 1
+        if self._progress_left < 0:
+            raise wire.malformed("too many progress messages")
+        schema.check_progress(document, self._job)
+        self._on_progress(messages.progress_from(document))
+
+    def _hear_result(self, payload: bytes) -> None:
+        document = schema.validate(schema.ResultDocument, wire.strict_json(payload))
+        self._check_nonce(document.nonce)
+        if (document.scan is None) == (document.failure is None):
+            raise wire.malformed("neither a scan nor a failure, or both")
+        if document.scan is not None:
+            schema.check_scan(document.scan, self._job)
+            self._missing = schema.array_sizes(document.scan)
+        self._result = document
+
+    def _hear_array(self, payload: bytes) -> None:
+        if len(payload) != self._missing.pop(0):
+            raise wire.malformed("array shorter than its shape")
+        self._arrays.append(payload)
+
+    def _check_nonce(self, nonce: str) -> None:
+        if nonce != self._nonce:
+            raise wire.malformed("wrong nonce")

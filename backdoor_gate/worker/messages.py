@@ -1,0 +1,213 @@
+"""The child's messages: records to frames on its side, frames to records on the parent's.
+
+Whoever writes a message validates it against the same schema as whoever reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.records import (
+    Artefact,
+    Cost,
+    DataFacts,
+    Inconclusive,
+    InputSpec,
+    Measured,
+    NotApplicable,
+    Progress,
+    Runtime,
+    Scan,
+)
+from backdoor_gate.worker import schema, wire
+from backdoor_gate.worker.wire import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from backdoor_gate.records import Evidence
+
+_FAILURES: dict[str, type[GateError]] = {
+    "refused": RefusedError,
+    "usage": UsageError,
+    "worker": WorkerError,
+    "unmeasured": UnmeasuredError,
+}
+
+# ------------------------------------------------------------------------------------------------- child's side
+
+
+def send_progress(channel: int, nonce: str, progress: Progress) -> None:
+    """Write how far the scan is to the file descriptor `channel`."""
+    document = schema.ProgressDocument(
+        nonce=nonce,
+        detector=progress.detector,
+        done=progress.done,
+        total=progress.total,
+        classes=list(progress.classes),
+        seconds_left=progress.seconds_left,
+    )
+    wire.write_frame(channel, wire.PROGRESS, _dump(document))
+
+
+def send_scan(channel: int, nonce: str, scan: Scan) -> None:
+    """Write the result, then its arrays.
+
+    Artefacts beyond a detector's share of the channel (`schema.MAX_ARRAYS`, `schema.MAX_ARRAY_BYTES`) are left out,
+    the last ones first: they illustrate the evidence, they are not part of it.
+    """
+    sent = [_within_share(e.artefacts) if isinstance(e, Measured) else () for e in scan.evidence]
+    document = schema.ScanDocument(
+        num_classes=scan.num_classes,
+        input=_input_document(scan.input),
+        format=scan.format,
+        data=schema.DataDocument.model_validate(_fields(scan.data, "kind", "images", "accuracy")),
+        evidence=[_evidence_document(*pair) for pair in zip(scan.evidence, sent, strict=True)],
+        torch=scan.runtime.torch,
+        device=plain(scan.runtime.device),
+    )
+    result = schema.ResultDocument(nonce=nonce, scan=document, failure=None)
+    # Whatever can fail has been done before the first byte goes out: a failure after half a result is no message.
+    frames = [(wire.RESULT, _dump(result))]
+    frames += [(wire.ARRAY, a.array.astype("<f4").tobytes()) for artefacts in sent for a in artefacts]
+    for kind, payload in frames:
+        wire.write_frame(channel, kind, payload)
+
+
+def send_failure(channel: int, nonce: str, error: GateError) -> None:
+    """Write why there is no scan, as the result."""
+    kind = next((kind for kind, family in _FAILURES.items() if isinstance(error, family)), "unmeasured")
+    document = schema.FailureDocument.model_validate(
+        {"kind": kind, "what": plain(error.what), "where": plain(error.where), "hint": plain(error.hint)}
+    )
+    result = schema.ResultDocument(nonce=nonce, scan=None, failure=document)
+    wire.write_frame(channel, wire.RESULT, _dump(result))
+
+
+def _dump(document: schema.Document) -> bytes:
+    return json.dumps(document.model_dump(), allow_nan=False).encode()
+
+
+def _fields(record: object, *names: str) -> dict[str, object]:
+    return {name: getattr(record, name) for name in names}
+
+
+def _within_share(artefacts: Iterable[Artefact]) -> tuple[Artefact, ...]:
+    kept: list[Artefact] = []
+    left = schema.MAX_ARRAY_BYTES
+    for artefact in artefacts:
+        left -= artefact.array.nbytes
+        if left < 0 or len(kept) == schema.MAX_ARRAYS:
+            break
+        kept.append(artefact)
+    return tuple(kept)
+
+
+def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> schema.EvidenceDocument:
+    if isinstance(evidence, NotApplicable):
+        return schema.NotApplicableDocument(
+            kind="not_applicable",
+            detector=evidence.detector,
+            reason=plain(evidence.reason),
+            by_candidate=evidence.by_candidate,
+        )
+    cost = schema.CostDocument.model_validate(_fields(evidence.cost, "seconds", "model_passes", "images_used"))
+    if isinstance(evidence, Inconclusive):
+        reason = plain(evidence.reason)
+        return schema.InconclusiveDocument(kind="inconclusive", detector=evidence.detector, reason=reason, cost=cost)
+    return schema.MeasuredDocument(
+        kind="measured",
+        detector=evidence.detector,
+        values=list(evidence.values),
+        success=None if evidence.success is None else list(evidence.success),
+        verified=evidence.verified,
+        cost=cost,
+        artefacts=[
+            schema.ArtefactDocument.model_validate(
+                {**_fields(artefact, "name", "class_index"), "shape": list(artefact.array.shape)}
+            )
+            for artefact in artefacts
+        ],
+    )
+
+
+def _input_document(spec: InputSpec) -> schema.InputDocument:
+    return schema.InputDocument(
+        shape=list(spec.shape),
+        low=spec.low,
+        high=spec.high,
+        mean=None if spec.mean is None else list(spec.mean),
+        std=None if spec.std is None else list(spec.std),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ parent's side
+
+
+def progress_from(document: schema.ProgressDocument) -> Progress:
+    """Return the record of a progress document."""
+    first, last = document.classes
+    return Progress(document.detector, document.done, document.total, (first, last), document.seconds_left)
+
+
+def failure_from(document: schema.FailureDocument) -> GateError:
+    """Return the error that a failure document stands for, its texts made safe to show."""
+    family = _FAILURES[document.kind]
+    return family(plain(document.what), where=plain(document.where), hint=plain(document.hint))
+
+
+def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isolation: str, seed: int) -> Scan:
+    """Return the record of a scan document that has passed `schema.check_scan`.
+
+    Args:
+        document: the result.
+        payloads: the array frames, in order.
+        isolation: tier the child ran in, from the parent.
+        seed: the job's.
+
+    Raises:
+        WorkerError: an array holds a number that is not finite.
+    """
+    arrays = iter(payloads)
+    spec = document.input
+    return Scan(
+        num_classes=document.num_classes,
+        input=InputSpec(
+            shape=(spec.shape[0], spec.shape[1], spec.shape[2]),
+            low=spec.low,
+            high=spec.high,
+            mean=None if spec.mean is None else tuple(spec.mean),
+            std=None if spec.std is None else tuple(spec.std),
+        ),
+        format=document.format,
+        data=DataFacts(document.data.kind, document.data.images, document.data.accuracy),
+        evidence=tuple(_evidence_from(evidence, arrays) for evidence in document.evidence),
+        runtime=Runtime(plain(document.torch), plain(document.device), isolation, seed),
+    )
+
+
+def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -> Evidence:
+    if isinstance(document, schema.NotApplicableDocument):
+        return NotApplicable(document.detector, plain(document.reason), document.by_candidate)
+    cost = Cost(**document.cost.model_dump())
+    if isinstance(document, schema.InconclusiveDocument):
+        return Inconclusive(document.detector, plain(document.reason), cost)
+    return Measured(
+        detector=document.detector,
+        values=tuple(document.values),
+        success=None if document.success is None else tuple(document.success),
+        verified=document.verified,
+        cost=cost,
+        artefacts=tuple(_artefact_from(artefact, next(arrays)) for artefact in document.artefacts),
+    )
+
+
+def _artefact_from(document: schema.ArtefactDocument, payload: bytes) -> Artefact:
+    array = np.frombuffer(payload, dtype="<f4").reshape(document.shape).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise wire.malformed("array with a number that is not finite")
+    return Artefact(document.name, document.class_index, array)

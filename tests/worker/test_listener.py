@@ -1,0 +1,323 @@
+"""Conversations, good and bad, without a process."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worker_records import NONCE, make_job, make_scan, same_scan
+
+from backdoor_gate import errors
+from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.records import Artefact, Job, Measured, Progress, Scan
+from backdoor_gate.worker import messages, schema
+from backdoor_gate.worker.listener import Listener
+
+JOB = make_job(Path("/jobs"))
+STEP = Progress(0, 1, 10, (0, 2), 3.5)
+
+
+def written(*sends: Callable[[int], None]) -> bytes:
+    """Return what some messages look like on the channel."""
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    for send in sends:
+        send(sender)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as pipe:
+        return pipe.read()
+
+
+def scan_bytes(scan: Scan | None = None) -> bytes:
+    return written(lambda fd: messages.send_scan(fd, NONCE, scan or make_scan()))
+
+
+def failure_bytes(error: GateError) -> bytes:
+    return written(lambda fd: messages.send_failure(fd, NONCE, error))
+
+
+def progress_bytes(progress: Progress = STEP) -> bytes:
+    return written(lambda fd: messages.send_progress(fd, NONCE, progress))
+
+
+def hear(data: bytes, job: Job = JOB, on_progress: Callable[[Progress], None] = lambda _: None) -> Scan:
+    listener = Listener(job, NONCE, on_progress)
+    for at in range(0, len(data), 100):
+        listener.hear(data[at : at + 100])
+    return listener.outcome()
+
+
+def frame(document: object, kind: bytes = b"R") -> bytes:
+    payload = json.dumps(document).encode()
+    return struct.pack(">cI", kind, len(payload)) + payload
+
+
+def result_document() -> dict[str, Any]:
+    """Return the good result's document, without its arrays."""
+    data = scan_bytes()
+    size = struct.unpack_from(">cI", data)[1]
+    document: dict[str, Any] = json.loads(data[5 : 5 + size])
+    document["scan"]["evidence"][2]["artefacts"] = []
+    return document
+
+
+# ---------------------------------------------------------------------------------------------------- good ones
+
+
+def test_a_scan_arrives_as_it_was_sent() -> None:
+    heard: list[Progress] = []
+    scan = hear(progress_bytes() + scan_bytes(), on_progress=heard.append)
+    assert same_scan(scan, make_scan())
+    assert heard == [STEP]
+
+
+def test_isolation_and_seed_are_the_parents_word() -> None:
+    claimed = replace(make_scan().runtime, isolation="A", seed=99)
+    scan = hear(scan_bytes(replace(make_scan(), runtime=claimed)))
+    assert (scan.runtime.isolation, scan.runtime.seed) == ("C", JOB.seed)
+
+
+VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+SHARE = st.none() | st.floats(0, 1)
+
+
+@given(
+    st.lists(VALUE, min_size=3, max_size=3),
+    st.none() | st.lists(SHARE, min_size=3, max_size=3),
+    st.binary(min_size=20, max_size=20),
+)
+def test_any_measurement_arrives_as_it_was_sent(
+    values: list[float | None], success: list[float | None] | None, pixels: bytes
+) -> None:
+    scan = make_scan()
+    array = np.frombuffer(pixels, dtype=np.uint8).reshape(1, 4, 5).astype(np.float32) / 255
+    last = Measured(
+        "neural_cleanse",
+        tuple(values),
+        None if success is None else tuple(success),
+        artefacts=(Artefact("pattern", 0, array),),
+    )
+    scan = replace(scan, evidence=(*scan.evidence[:2], last))
+    assert same_scan(hear(scan_bytes(scan)), scan)
+
+
+@pytest.mark.parametrize("family", [RefusedError, UsageError, UnmeasuredError, WorkerError])
+def test_a_failure_arrives_as_the_same_error(family: type[GateError]) -> None:
+    with pytest.raises(GateError) as caught:
+        hear(failure_bytes(family("pt2: operator", where="model.pt2", hint="export again")))
+    assert type(caught.value) is family
+    assert str(caught.value) == "model.pt2: pt2: operator; export again"
+
+
+@pytest.mark.parametrize("family", [errors.OutputError, errors.NotVerifiedError, errors.RegistryReadError])
+def test_a_child_cannot_raise_errors_of_other_parts(family: type[GateError]) -> None:
+    with pytest.raises(UnmeasuredError):
+        hear(failure_bytes(family("no")))
+
+
+def test_a_failures_text_is_made_safe_on_the_parents_side() -> None:
+    texts = {"what": "::set-output\x1b[2J", "where": "a\nb", "hint": "x" * 2000}
+    document = {"nonce": NONCE, "scan": None, "failure": {"kind": "refused", **texts}}
+    with pytest.raises(RefusedError) as caught:
+        hear(frame(document))
+    assert (caught.value.what, caught.value.where) == (r"\::set-output\x1b[2J", r"a\nb")
+    assert len(caught.value.hint) == 500
+
+
+def test_artefacts_beyond_a_detectors_share_are_left_out() -> None:
+    many = tuple(Artefact("mask", 0, np.full((1, 4, 5), i, np.float32)) for i in range(schema.MAX_ARRAYS + 3))
+    scan = make_scan()
+    last = scan.evidence[2]
+    assert isinstance(last, Measured)
+    heard = hear(scan_bytes(replace(scan, evidence=(*scan.evidence[:2], replace(last, artefacts=many)))))
+    assert isinstance(heard.evidence[2], Measured)
+    assert [a.array[0, 0, 0] for a in heard.evidence[2].artefacts] == list(range(schema.MAX_ARRAYS))
+
+
+# ----------------------------------------------------------------------------------------------------- bad ones
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def at(*path: str | int, value: object) -> Change:
+    """Return a change that puts `value` at a place of the result's document."""
+
+    def change(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = value
+
+    return change
+
+
+MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (at("verdict", value="PASS"), "unknown key 'verdict'"),
+        (at("scan", "verdict", value="PASS"), "unknown key 'scan.verdict'"),
+        (at("scan", "peak_memory", value=1), "unknown key 'scan.peak_memory'"),
+        (at("scan", "x\x1b", value=1), r"unknown key 'scan.x\x1b'"),
+        (at("scan", "evidence", 2, "anomaly_index", value=0.1), "anomaly_index"),
+        (lambda d: d["scan"].pop("data"), "missing key 'scan.data'"),
+        (lambda d: d["scan"]["evidence"][1].pop("cost"), "missing key"),
+        (at("nonce", value="0" * 16), "wrong nonce"),
+        (at("scan", value=None), "neither a scan nor a failure"),
+        (at("failure", value={"kind": "refused", "what": "x", "where": "", "hint": ""}), "or both"),
+        (at("scan", "evidence", 2, "values", value=["0.5", None, 1.0]), "valid number"),
+        (at("scan", "evidence", 2, "values", value=[True, None, 1.0]), "valid number"),
+        (at("scan", "evidence", 2, "values", value=[1.0, 2.0]), "one value per class"),
+        (at("scan", "evidence", 2, "values", value=[1.0] * 4), "one value per class"),
+        (at("scan", "evidence", 2, "success", value=[1.0]), "one value per class"),
+        (at("scan", "evidence", 2, "success", value=[1.1, 0.0, 0.0]), "less than or equal to 1"),
+        (at("scan", "evidence", 2, "success", value=[-0.1, 0.0, 0.0]), "greater than or equal to 0"),
+        (at("scan", "evidence", 2, "detector", value="warp_inversion"), "other detectors than ordered"),
+        (at("scan", "evidence", 2, "kind", value="passed\x1b"), "kind"),
+        (at("scan", "evidence", 2, "cost", "seconds", value=-1.0), "seconds"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK | {"class_index": 3}]), "artefact of no class"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [3, 4, 5]}]), "artefact's shape"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [4, 5]}]), "shape"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK | {"name": "note"}]), "name"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK] * 65), "artefacts"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK]), "cut off"),
+        (at("scan", "evidence", value=[]), "other detectors than ordered"),
+        (lambda d: d["scan"]["evidence"].reverse(), "other detectors than ordered"),
+        (lambda d: d["scan"]["evidence"].append(d["scan"]["evidence"][0]), "other detectors than ordered"),
+        (at("scan", "evidence", 0, "reason", value="x" * 2001), "reason"),
+        (at("scan", "evidence", 0, "reason", value=""), "reason"),
+        (at("scan", "num_classes", value=4), "class count"),
+        (at("scan", "num_classes", value=0), "num_classes"),
+        (at("scan", "input", "shape", value=[3, 4, 5]), "input shape"),
+        (at("scan", "input", "high", value=0.0), "range is empty"),
+        (at("scan", "input", "mean", value=[0.1, 0.2]), "per channel"),
+        (at("scan", "input", "std", value=[0.0]), "std"),
+        (at("scan", "format", value="pickle"), "format"),
+        (at("scan", "data", "accuracy", value=2.0), "accuracy"),
+        (at("scan", "data", "kind", value="synthetic"), "verified without clean images"),
+    ],
+)
+def test_a_result_out_of_line_is_malformed(change: Change, rule: str) -> None:
+    document = copy.deepcopy(result_document())
+    change(document)
+    with pytest.raises(WorkerError) as caught:
+        hear(frame(document))
+    assert caught.value.what.startswith("malformed result: ")
+    assert rule in caught.value.what
+    assert caught.value.what.isprintable()
+
+
+def test_clean_images_that_were_never_given_are_malformed() -> None:
+    with pytest.raises(WorkerError, match="never given"):
+        hear(scan_bytes(), replace(JOB, data=None))
+
+
+def test_the_unchanged_document_is_fine() -> None:
+    assert hear(frame(result_document())).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "no result"),
+        (scan_bytes()[:-1], "cut off"),
+        (scan_bytes()[:3], "cut off"),
+        (scan_bytes() + b"x", "followed by more"),
+        (scan_bytes() + scan_bytes(), "out of turn"),
+        (scan_bytes() + progress_bytes(), "out of turn"),
+        (frame({}, b"A"), "out of turn"),
+        (frame({}, b"X"), "out of turn"),
+        (frame([]), "dictionary"),
+        (struct.pack(">cI", b"R", 100 << 20), "larger than allowed"),
+        (struct.pack(">cI", b"P", 2000), "larger than allowed"),
+        (struct.pack(">cI", b"R", 3) + b"nul", "not JSON"),
+        (progress_bytes(replace(STEP, detector=3)), "progress of no detector"),
+        (progress_bytes(replace(STEP, done=11)), "beyond the end"),
+        (progress_bytes(replace(STEP, classes=(2, 1))), "out of order"),
+        (frame({"nonce": NONCE}, b"P"), "missing key 'detector'"),
+    ],
+)
+def test_a_conversation_out_of_line_is_refused(data: bytes, rule: str) -> None:
+    with pytest.raises(WorkerError, match=rule):
+        hear(data)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_arrays_are_finite(value: float) -> None:
+    data = scan_bytes()
+    with pytest.raises(WorkerError, match="malformed result: array"):
+        hear(data[:-4] + struct.pack("<f", value))
+
+
+def test_an_array_of_another_length_is_refused() -> None:
+    data = scan_bytes()
+    short = data[: -(5 + 80)] + struct.pack(">cI", b"A", 76) + bytes(76)
+    with pytest.raises(WorkerError, match="shorter than its shape"):
+        hear(short)
+    with pytest.raises(WorkerError, match="larger than allowed"):
+        hear(data[: -(5 + 80)] + struct.pack(">cI", b"A", 84) + bytes(84))
+
+
+def test_progress_has_an_end() -> None:
+    job = replace(JOB, limits=replace(JOB.limits, seconds=1.0))
+    with pytest.raises(WorkerError, match="too many progress messages"):
+        hear(progress_bytes() * 1021, job)
+    with pytest.raises(WorkerError, match="no result"):
+        hear(progress_bytes() * 1020, job)
+
+
+def test_a_child_checks_what_it_sends() -> None:
+    scan = make_scan()
+    last = Measured("neural_cleanse", (float("nan"), 1.0, 1.0))
+    with pytest.raises(ValueError, match="finite"):
+        scan_bytes(replace(scan, evidence=(*scan.evidence[:2], last)))
+
+
+GOOD = progress_bytes() + scan_bytes()
+
+
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_no_mutation_raises_anything_but_a_worker_error(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(GOOD)
+    for position, value in changes:
+        data[position] = value
+    try:
+        scan = hear(bytes(data))
+    except WorkerError:
+        return
+    assert scan.num_classes == 3
+
+
+@given(st.integers(0, len(GOOD)), st.integers(0, len(GOOD)), st.binary(max_size=12))
+def test_no_cut_raises_anything_but_a_worker_error(start: int, end: int, filling: bytes) -> None:
+    data = GOOD[:start] + filling + GOOD[end:]
+    try:
+        scan = hear(data)
+    except WorkerError:
+        return
+    assert scan.num_classes == 3
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
+DOCUMENTS = st.recursive(LEAVES, lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=8)
+SCAN_KEYS = sorted(result_document()["scan"])
+
+
+@given(st.sampled_from(SCAN_KEYS), DOCUMENTS)
+def test_no_value_raises_anything_but_a_worker_error(key: str, value: object) -> None:
+    document = result_document()
+    document["scan"][key] = value
+    with contextlib.suppress(WorkerError):
+        assert hear(frame(document)).num_classes == 3

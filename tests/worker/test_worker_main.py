@@ -1,0 +1,153 @@
+"""The real child, with a measuring function of the test's own in the place of the real one."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.worker import launch, lockdown
+from backdoor_gate.worker.main import explain
+
+if TYPE_CHECKING:
+    from conftest import Script
+
+    from backdoor_gate.records import Job, Progress, Scan
+
+STAND_IN = """
+import sys, types
+scan = types.ModuleType("backdoor_gate.scan")
+scan.session = types.ModuleType("backdoor_gate.scan.session")
+sys.modules.update({"backdoor_gate.scan": scan, "backdoor_gate.scan.session": scan.session})
+sys.path.insert(0, %r)
+from backdoor_gate.errors import *
+from backdoor_gate.records import *
+from backdoor_gate.worker import main
+from worker_records import make_scan
+def measure(job, report):
+    import os, resource, time
+    %s
+scan.session.measure = measure
+main.main(int(sys.argv[-1]))
+"""
+
+
+def ran(job: Job, script: Script, body: str, heard: list[Progress] | None = None) -> Scan:
+    """Run the real child's main function with `body` as the measuring function."""
+    command = script("", prelude=STAND_IN % (str(Path(__file__).parent), body))
+    return launch.run(job, ([] if heard is None else heard).append, command=command)
+
+
+def test_a_scan_and_its_progress_come_back(job: Job, script: Script) -> None:
+    heard: list[Progress] = []
+    body = "[report(Progress(0, n, 500, (0, 1))) for n in range(1, 501)]; print('noise'); return make_scan()"
+    scan = ran(job, script, body, heard)
+    assert scan.evidence[1].detector == "max_margin"
+    assert (heard[0].done, heard[-1].done) == (1, 500)
+    assert len(heard) < 20
+
+
+@pytest.mark.parametrize("name", ["RefusedError", "UsageError", "UnmeasuredError"])
+def test_a_gate_error_comes_back_as_itself(job: Job, script: Script, name: str) -> None:
+    families = {"RefusedError": RefusedError, "UsageError": UsageError, "UnmeasuredError": UnmeasuredError}
+    with pytest.raises(families[name], match=r"model\.pt2: pt2: rule; do this"):
+        ran(job, script, f"raise {name}('pt2: rule', where='model.pt2', hint='do this')")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise KeyError('x\\x1b\\ny' * 500)", r"^scanner failed: KeyError: 'x\\x1b"),
+        ("raise MemoryError", "^out of memory"),
+        ("raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you tried')", "^out of memory"),
+        ("raise RuntimeError('CUDA out of memory. Tried to')", "^out of memory"),
+        ("return bytearray(job.limits.memory)", "^out of memory"),
+        ("raise SystemExit(0)", r"^scanner process died|^no result"),
+        ("return None", "^scanner failed: AttributeError"),
+        ("def f(): f()\n    f()", "^scanner failed: RecursionError"),
+    ],
+)
+def test_any_other_failure_is_missing_evidence(job: Job, script: Script, body: str, message: str) -> None:
+    with pytest.raises(WorkerError, match=message) as caught:
+        ran(job, script, body)
+    assert caught.value.hint
+    assert len(caught.value.what) <= 300
+    assert caught.value.what.isprintable()
+
+
+def test_starting_up_counts_against_the_time(job: Job, script: Script) -> None:
+    with pytest.raises(RefusedError) as caught:
+        ran(job, script, "raise RefusedError(repr(job.limits.seconds))")
+    assert 10 < float(caught.value.what) < job.limits.seconds
+
+
+def test_the_limits_hold_in_the_child(job: Job, script: Script) -> None:
+    body = """
+    names = ("CORE", "NOFILE", "FSIZE", "AS")
+    limits = [resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in names]
+    dumpable = __import__("ctypes").CDLL(None).prctl(3, 0, 0, 0, 0)
+    raise RefusedError(repr((limits, dumpable)))
+    """
+    with pytest.raises(RefusedError) as caught:
+        ran(job, script, body.strip())
+    limits, dumpable = eval(caught.value.what)
+    assert limits == [(0, 0), (256, 256), (16 << 20, 16 << 20), (8 << 30, 8 << 30)]
+    assert dumpable == 0
+
+
+def test_torch_trains_within_the_default_limit_and_not_beyond_it(job: Job, script: Script) -> None:
+    body = """
+    import torch
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    network(torch.rand(32, 3, 32, 32, requires_grad=True)).sum().backward()
+    report(Progress(0, 1, 1, (0, 0)))
+    torch.zeros(job.limits.memory)
+    """
+    heard: list[Progress] = []
+    with pytest.raises(WorkerError, match=r"^out of memory"):
+        ran(replace(job, limits=replace(job.limits, memory=2 << 30)), script, body.strip(), heard)
+    assert len(heard) == 1
+
+
+def test_too_little_memory_to_import_torch_is_out_of_memory(job: Job, script: Script) -> None:
+    tight = replace(job, limits=replace(job.limits, memory=400 << 20))
+    with pytest.raises(WorkerError, match=r"^out of memory"):
+        ran(tight, script, "import torch; return make_scan()")
+
+
+def test_the_child_dies_with_its_parent() -> None:
+    code = (
+        "import os, sys, time\n"
+        "from backdoor_gate.worker import lockdown\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    lockdown.limit_process(); print(os.getpid(), flush=True); time.sleep(60)\n"
+        "sys.stdout.close(); time.sleep(0.5); os._exit(0)\n"
+    )
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=20)
+    assert time.monotonic() - started < 10
+
+
+def test_explain_keeps_what_explains_itself() -> None:
+    error = RefusedError("x")
+    assert explain(error) is error
+
+
+def test_the_tier_is_c() -> None:
+    assert lockdown.tier() == "C"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("backdoor_gate.scan") is None, reason="the scan package is not here")
+def test_the_installed_child_answers(job: Job) -> None:
+    """The real command, on a candidate that is not there: whatever it says, it says in the channel's words."""
+    with pytest.raises((RefusedError, UnmeasuredError, UsageError)) as caught:
+        launch.run(job, lambda _: None)
+    assert "died" not in caught.value.what
