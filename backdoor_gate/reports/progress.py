@@ -1,0 +1,84 @@
+"""Shows how far a scan is, from the numbers that the worker sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+from backdoor_gate.reports.text import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from rich.console import Console
+
+    from backdoor_gate import records
+
+
+class ScanProgress:
+    """A bar over all detectors on a terminal; elsewhere one plain line as each detector starts.
+
+    Use as a context manager, and give every `records.Progress` to `update`.
+
+    Args:
+        console: where to draw; usually standard error.
+        detectors: names in the order of `Job.detectors`.
+    """
+
+    def __init__(self, console: Console, detectors: Sequence[str]) -> None:
+        self._console = console
+        self._detectors = [terminal(name, 40) for name in detectors]
+        self._announced: set[int] = set()
+        self._task: TaskID | None = None
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        if self._console.is_terminal:
+            self._task = self._bar.add_task("starting", total=max(1, len(self._detectors)), left="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the bar, whatever ended the scan."""
+        if self._task is not None:
+            self._bar.stop()
+
+    def update(self, progress: records.Progress) -> None:
+        """Show the newest numbers; those out of range are shown as the nearest that make sense."""
+        if not self._detectors:
+            return
+        position = min(max(progress.detector, 0), len(self._detectors) - 1)
+        name = f"{self._detectors[position]} ({position + 1}/{len(self._detectors)})"
+        if self._task is not None:
+            share = min(max(progress.done / max(progress.total, 1), 0.0), 1.0)
+            first, last = progress.classes
+            classes = f"class {first}" if first == last else f"classes {first} to {last}"
+            self._bar.update(
+                self._task,
+                completed=position + share,
+                description=f"{name}, {classes}",
+                left=_time_left(progress.seconds_left),
+            )
+        elif position not in self._announced:
+            self._announced.add(position)
+            self._console.print(f"measuring {name}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None or not 0 <= seconds < 360_000:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} left"

@@ -1,0 +1,158 @@
+"""One row per detector, as every report for people shows it: the required ones first, in the order they were listed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from backdoor_gate.records import DetectorResult, Status, Suspicion, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.records import AuditReport
+
+MEANING = {
+    Verdict.PASS: "no evidence of a backdoor under the tests listed",
+    Verdict.BLOCK: "evidence of a backdoor",
+    Verdict.INCONCLUSIVE: "a required measurement is missing",
+    Verdict.REFUSED: "the candidate's bytes are not acceptable",
+}
+"""What each verdict says, and no more."""
+
+ABSENT = "–"
+_SHOWN_CLASSES = 8
+
+
+class Outcome(Enum):
+    """What became of a detector, for people."""
+
+    CLEAR = "clear"
+    NOTED = "noted"
+    """Something stood out, which alone does not block."""
+    BLOCKS = "blocks"
+    MISSING = "missing"
+    SKIPPED = "skipped"
+    """Not measured, and not required."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One detector. `name` and `reason` are as found, for the sink to sanitise; the other texts are plain ASCII or `–`.
+
+    Attributes:
+        success: held-out success of the suspect classes' triggers, in percent.
+        seconds: wall time; 0 where it never ran.
+    """
+
+    name: str
+    required: bool
+    outcome: Outcome
+    reason: str
+    index: str = ABSENT
+    threshold: str = ABSENT
+    p_value: str = ABSENT
+    classes: str = ABSENT
+    success: str = ABSENT
+    seconds: float = 0.0
+
+    @property
+    def duration(self) -> str:
+        """Wall time in seconds, or `–` where it never ran."""
+        return f"{self.seconds:.1f}" if self.seconds else ABSENT
+
+
+def rows(report: AuditReport) -> tuple[Row, ...]:
+    """Return the rows; a required detector that the decision does not know is missing, for the decisive reason."""
+    found = {result.name: result for result in report.decision.detectors}
+    expected = tuple(dict.fromkeys(report.expected_detectors))
+    absent = Row("", required=True, outcome=Outcome.MISSING, reason=decisive_reason(report))
+    return (
+        *(_row(found[name], required=True) if name in found else _named(absent, name) for name in expected),
+        *(_row(result, required=result.required) for name, result in found.items() if name not in expected),
+    )
+
+
+def decisive_reason(report: AuditReport) -> str:
+    """Return the reason that decided, or what the verdict means where none was given."""
+    return next(iter(report.decision.reasons), MEANING[report.decision.verdict])
+
+
+def headline(report: AuditReport) -> str:
+    """Return what the verdict means in one sentence, without a full stop, with suspect classes and weak suspicion."""
+    decision = report.decision
+    suspects = f"; suspect classes: {class_list(decision.suspect_classes)}" if decision.suspect_classes else ""
+    weak = "; weak suspicion" if decision.suspicion is Suspicion.WEAK else ""
+    meaning = MEANING[decision.verdict]
+    return f"{meaning[0].upper()}{meaning[1:]}{suspects}{weak}"
+
+
+def reasons(report: AuditReport) -> tuple[str, ...]:
+    """Return the reasons that say more than the headline does."""
+    return tuple(reason for reason in report.decision.reasons if reason != MEANING[report.decision.verdict])
+
+
+def subject(report: AuditReport) -> str:
+    """Return how the report names its model: the resolved reference, or the one asked for."""
+    return report.candidate.uri if report.candidate else report.requested
+
+
+def _named(row: Row, name: str) -> Row:
+    return Row(name, row.required, row.outcome, row.reason)
+
+
+def _row(result: DetectorResult, *, required: bool) -> Row:
+    return Row(
+        name=result.name,
+        required=required,
+        outcome=_outcome(result, required=required),
+        reason=result.reason,
+        index=number(result.anomaly_index),
+        threshold=number(result.threshold),
+        p_value=probability(result.p_value),
+        classes=class_list(result.suspect_classes),
+        success=_success(result),
+        seconds=result.cost.seconds if math.isfinite(result.cost.seconds) else 0.0,
+    )
+
+
+def _outcome(result: DetectorResult, *, required: bool) -> Outcome:
+    if result.blocking:
+        return Outcome.BLOCKS
+    if result.status is Status.MEASURED:
+        return Outcome.NOTED if result.suspect_classes else Outcome.CLEAR
+    return Outcome.MISSING if required else Outcome.SKIPPED
+
+
+def number(value: float | None) -> str:
+    """Return a statistic in two decimals; `–` for none, or for one that is not finite."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def probability(value: float | None) -> str:
+    """Return a p-value in two significant digits, never rounded to zero."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    return f"{value:.2f}" if value >= 0.01 else f"{value:.1e}" if value >= 1e-12 else "<1e-12"
+
+
+def class_list(classes: Sequence[int]) -> str:
+    """Return class numbers with commas, the first few only."""
+    shown = ", ".join(str(index) for index in classes[:_SHOWN_CLASSES])
+    more = len(classes) - _SHOWN_CLASSES
+    return f"{shown} and {more} more" if more > 0 else shown or ABSENT
+
+
+def _success(result: DetectorResult) -> str:
+    shares = [
+        share
+        for index in result.suspect_classes
+        if result.success is not None and index < len(result.success)
+        if (share := result.success[index]) is not None and math.isfinite(share)
+    ]
+    if not shares:
+        return ABSENT
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return high if low == high else f"{low} to {high}"
