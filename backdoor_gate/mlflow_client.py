@@ -1,0 +1,170 @@
+"""The one door to MLflow: short retries, no noise, no token to foreign hosts, and failures explained in one line.
+
+Used by the source that reads the registry and the publisher that writes to it. MLflow is imported on first use only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from backdoor_gate.errors import GateError, RegistryReadError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's 7 keep a pipeline waiting for four minutes
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server must not be able to put us to sleep
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # a redirect would carry the request to a host nobody named
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # its URLs come from the server, and its sizes too
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow refuses its older stores; reading them is harmless
+}
+"""MLflow's settings while we talk to it; whatever the user set stays."""
+
+_LOGGERS = ("mlflow", "urllib3", "alembic", "sqlalchemy")
+_HOSTED = ("databricks", "uc")
+"""URIs without a scheme that name a hosted registry, not a folder."""
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_PROBE_SECONDS = (5.0, 10.0)
+"""To connect and to get a first answer: an unreachable server is known within 15 s."""
+_DENIED = re.compile(r"error code 40[13]\b|\b40[13] Client Error|PERMISSION_DENIED|UNAUTHENTICATED")
+_DENIED_HINT = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+_NO_URI_HINT = "pass the tracking URI, or set MLFLOW_TRACKING_URI"
+
+
+class NotFoundError(RegistryReadError):
+    """The registry answered, and holds no such thing."""
+
+
+def tracking_uri(given: str | None) -> str:
+    """Return the URI to use: the given one, else MLflow's environment variable, else a store that exists here.
+
+    Raises:
+        UsageError: there is none; MLflow would create an empty store in the current folder.
+    """
+    if uri := given or os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if Path("mlflow.db").is_file():
+        return f"sqlite:///{Path('mlflow.db').absolute()}"
+    raise UsageError("no MLflow tracking URI", hint=_NO_URI_HINT)
+
+
+def redacted(uri: str) -> str:
+    """Return a URI without the user name and password it may hold, in printable ASCII."""
+    return ascii(re.sub(r"//[^/@]*@", "//***@", uri))[1:-1]
+
+
+@contextmanager
+def conversation(where: str, failure: type[GateError]) -> Iterator[None]:
+    """Talk to MLflow inside this block: its settings hold, its noise does not, its exceptions become ours.
+
+    Args:
+        where: what is being talked about, for the message.
+        failure: the error to raise; RegistryReadError while reading, OutputError while writing.
+
+    Raises:
+        NotFoundError: `failure` is RegistryReadError, and the registry has no such thing.
+    """
+    added = {key: value for key, value in _DEFAULTS.items() if key not in os.environ}
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    os.environ.update(added)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            yield
+    except RegistryReadError as error:
+        if issubclass(RegistryReadError, failure):
+            raise
+        raise failure(error.what, where=error.where or redacted(where), hint=error.hint) from error
+    except GateError:
+        raise
+    except Exception as error:
+        raise _explained(error, where, failure) from error
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        for key in added:
+            os.environ.pop(key, None)
+
+
+def connect(uri: str, registry_uri: str | None) -> Any:
+    """Return an MLflow client for an existing store; to be called inside a `conversation`.
+
+    Args:
+        uri: of the tracking store.
+        registry_uri: of the registry; None for MLflow's own choice, usually the same store.
+
+    Raises:
+        RegistryReadError: the store does not exist or does not answer.
+    """
+    for place in {uri, registry_uri or uri}:
+        _check_store(place)
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL + 1)  # importing MLflow configures its loggers
+    return MlflowClient(uri, registry_uri)
+
+
+def _check_store(uri: str) -> None:
+    scheme = urlsplit(uri).scheme
+    if scheme in {"http", "https"}:
+        _check_answers(uri)
+    elif scheme.startswith("sqlite"):
+        _check_database(uri)
+    elif scheme in {"", "file"} and not uri.startswith(_HOSTED):
+        folder = Path(unquote(urlsplit(uri).path))
+        if not folder.is_dir():
+            raise RegistryReadError("no such MLflow store", where=redacted(uri), hint=_NO_URI_HINT)
+
+
+def _check_answers(uri: str) -> None:
+    import requests  # noqa: PLC0415
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_SECONDS, allow_redirects=False, stream=True).close()
+    except requests.exceptions.SSLError:
+        return  # it answers; MLflow has settings of its own for certificates
+    except (requests.exceptions.RequestException, ValueError) as error:
+        hint = "check the tracking URI and that the server runs"
+        raise RegistryReadError(
+            f"registry unreachable ({type(error).__name__})", where=redacted(uri), hint=hint
+        ) from error
+
+
+def _check_database(uri: str) -> None:
+    path = Path(unquote(uri.partition(":///")[2].partition("?")[0]))
+    try:
+        with path.open("rb") as stream:
+            is_database = stream.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+    except OSError as error:
+        raise RegistryReadError(
+            f"no such registry database ({error.strerror})", where=redacted(uri), hint=_NO_URI_HINT
+        ) from error
+    if not is_database:
+        raise RegistryReadError("not an SQLite database", where=redacted(uri), hint=_NO_URI_HINT)
+
+
+def _explained(error: Exception, where: str, failure: type[GateError]) -> GateError:
+    text = redacted(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
+    code = str(getattr(error, "error_code", ""))
+    where = redacted(where)
+    if _DENIED.search(code) or _DENIED.search(text):
+        return failure("access denied by the registry", where=where, hint=_DENIED_HINT)
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        kind = NotFoundError if issubclass(NotFoundError, failure) else failure
+        return kind(f"not in the registry: {text}", where=where, hint="check the name and version")
+    doing = "could not be written" if failure.exit_code == 5 else "could not be read"
+    return failure(f"registry {doing}: {text}", where=where, hint="check the tracking URI and the server's log")

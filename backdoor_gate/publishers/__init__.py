@@ -1,0 +1,1 @@
+"""Where verdicts are written back."""

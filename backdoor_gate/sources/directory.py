@@ -1,0 +1,100 @@
+"""Models on this machine: a folder, or a single weights file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError
+from backdoor_gate.records import Candidate, Reference
+from backdoor_gate.sources.copying import copy_local, strip_download_marks
+from backdoor_gate.sources.manifest import digest, manifest, shown
+from backdoor_gate.sources.mlmodel import read_mlmodel
+from backdoor_gate.sources.references import is_artifact
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySource:
+    """Local folders and files.
+
+    Attributes:
+        tracking_uri: of MLflow, used only where the clean data of a local model lie in an artifact store.
+    """
+
+    tracking_uri: str | None = None
+
+    def resolve(self, reference: str) -> Reference:
+        """Return the absolute path; the name that policies match on is the path as given.
+
+        Raises:
+            UsageError: there is no such file or folder.
+        """
+        path = _existing(reference)
+        return Reference(reference, str(path), reference, None)
+
+    def fetch(self, reference: Reference, destination: Path) -> Candidate:
+        """Copy the folder or file into the empty folder `destination` and hash the copy.
+
+        Raises:
+            UnmeasuredError: it could not be read, or there is no room.
+            RefusedError: the files are not acceptable.
+        """
+        copy_local(Path(reference.uri), destination)
+        return candidate(reference, destination)
+
+    def fetch_data(self, uri: str, destination: Path) -> Path:
+        """Copy clean data, given as a path or an artifact URI, below `destination` and return the file or folder.
+
+        Raises:
+            UsageError: there is nothing at that place, or it holds links or other things that are no files.
+            RegistryReadError: the artifact store is unreachable.
+        """
+        if is_artifact(uri):
+            from backdoor_gate.sources.mlflow import MlflowSource  # noqa: PLC0415
+
+            return MlflowSource(self.tracking_uri).fetch_data(uri, destination)
+        source = _existing(uri)
+        target = destination / source.name if source.is_dir() else destination
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            return copy_local(source, target)
+        except RefusedError as error:
+            raise UsageError(error.what, where=error.where or shown(uri), hint=error.hint) from error
+
+
+def candidate(reference: Reference, root: Path) -> Candidate:
+    """Describe a finished private copy: manifest, digest, and what its MLmodel file declares.
+
+    Raises:
+        RefusedError: the files, or the MLmodel among them, are not acceptable.
+        UnmeasuredError: the copy could not be read back.
+    """
+    try:
+        strip_download_marks(root)
+        files = manifest(root)
+        declared = read_mlmodel(root)
+    except OSError as error:
+        raise UnmeasuredError(
+            f"private copy cannot be read: {error.strerror}", where=shown(str(error.filename))
+        ) from error
+    return Candidate(
+        requested=reference.requested,
+        uri=reference.uri,
+        name=reference.name,
+        version=reference.version,
+        path=root,
+        files=files,
+        digest=digest(files),
+        signature=declared.signature if declared else None,
+    )
+
+
+def _existing(reference: str) -> Path:
+    try:
+        path = Path(reference).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        hint = "check the path, or write models:/NAME/VERSION for a registered model"
+        raise UsageError("no such file or folder", where=shown(reference), hint=hint) from error
+    if not (path.is_dir() or path.is_file()):
+        raise RefusedError(f"not a regular file: {shown(reference)}")
+    return path

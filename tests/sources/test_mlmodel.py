@@ -1,0 +1,184 @@
+"""The MLmodel file as data: MLflow's own files are read, every trick is refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backdoor_gate.errors import RefusedError
+from backdoor_gate.records import Signature, TensorSignature
+from backdoor_gate.sources.mlmodel import MLmodel, read_mlmodel
+
+if TYPE_CHECKING:
+    from conftest import Store
+
+GOOD = """\
+artifact_path: /somewhere
+flavors:
+  python_function:
+    data: data
+    loader_module: mlflow.pytorch
+    pickle_module_name: mlflow.pytorch.pickle_module
+    python_version: 3.11.7
+  pytorch:
+    code: null
+    model_data: data
+    pytorch_version: 2.13.0
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 1,
+    4, 4]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 3]}}]'
+  params: null
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "model.pt2").write_bytes(b"PK")
+    return tmp_path
+
+
+def read(root: Path, text: str | bytes) -> MLmodel | None:
+    (root / "MLmodel").write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_mlmodel(root)
+
+
+def refusal(root: Path, text: str | bytes) -> str:
+    with pytest.raises(RefusedError) as caught:
+        read(root, text)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_what_mlflow_writes(root: Path) -> None:
+    signature = Signature(TensorSignature((-1, 1, 4, 4), "float32"), TensorSignature((-1, 3), "float32"))
+    assert read(root, GOOD) == MLmodel(("python_function", "pytorch"), "data", "pt2", signature)
+
+
+def test_what_this_mlflow_writes(local_store: Store) -> None:
+    location = local_store.client.get_logged_model(local_store.model_id).artifact_location
+    found = read_mlmodel(Path(location))
+    assert found is not None
+    assert (found.data, found.serialization) == ("data", "pt2")
+
+
+def test_a_folder_without_the_file(tmp_path: Path) -> None:
+    assert read_mlmodel(tmp_path) is None
+
+
+@pytest.mark.parametrize("data", ["data", "data/sub", ".", "data/"])
+def test_paths_inside_are_fine(root: Path, data: str) -> None:
+    found = read(root, GOOD.replace("model_data: data", f"model_data: {data}"))
+    assert found is not None
+    assert found.data == str(Path(data))
+
+
+REFUSED = {
+    "nothing": ("", "MLmodel: empty or not a mapping"),
+    "comment": ("# nothing\n", "MLmodel: empty or not a mapping"),
+    "list": ("- a\n", "MLmodel: empty or not a mapping"),
+    "text": ("just words", "MLmodel: empty or not a mapping"),
+    "nul": (b"flavors:\x00", "MLmodel: not UTF-8 YAML"),
+    "binary": (b"\xff\xfe\x00\x01", "MLmodel: not UTF-8 YAML"),
+    "not YAML": ("a: [", "MLmodel: not valid YAML"),
+    "tag": (GOOD + "x: !!python/object/apply:os.getcwd []\n", "MLmodel: YAML tag refused"),
+    "alias": ("a: &a [x]\nb: *a\n", "MLmodel: YAML aliases not allowed"),
+    "large": (GOOD + "#" * 2**20, "MLmodel larger than 1 MiB"),
+    "key twice": (GOOD + "flavors: {}\n", "MLmodel: duplicate key"),
+    "deep": ("a: " + "[" * 100 + "]" * 100, "MLmodel: nested"),
+    "very deep": ("[" * 500_000, "MLmodel: nested"),
+    "path out": (GOOD.replace("model_data: data", "model_data: ../../../../tmp"), "path leaves the model directory"),
+    "path out of a folder": (
+        GOOD.replace("model_data: data", "model_data: data/../../x"),
+        "path leaves the model directory",
+    ),
+    "absolute": (GOOD.replace("model_data: data", "model_data: /etc"), "path leaves the model directory"),
+    "other data": (GOOD.replace("    data: data", "    data: ../x"), "path leaves the model directory"),
+    "windows": (GOOD.replace("model_data: data", "model_data: C:\\x"), "path leaves the model directory"),
+    "code": (GOOD.replace("code: null", "code: code"), "candidate ships code (code_paths); not allowed by policy"),
+    "pyfunc code": (GOOD.replace("    data: data", "    data: data\n    code: code"), "candidate ships code"),
+    "loader": (GOOD.replace("loader_module: mlflow.pytorch", "loader_module: evil"), "flavor not supported"),
+    "flavor": ("flavors:\n  sklearn:\n    pickled_model: model.pkl\n", "flavor not supported (sklearn)"),
+    "no flavor": ("flavors: {}\n", "flavor not supported (none)"),
+    "flavors is text": ("flavors: pytorch\n", "'flavors' is not a mapping"),
+    "flavor is text": ("flavors: {pytorch: x}\n", "'pytorch' is not a mapping"),
+    "source": (
+        GOOD.replace("    data: data", "    data: data\n    model_code_path: m.py"),
+        "candidate is Python source",
+    ),
+    "pickle module": (GOOD.replace("mlflow.pytorch.pickle_module", "evil"), "custom pickle module"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(root: Path, case: str) -> None:
+    text, says = REFUSED[case]
+    assert says in refusal(root, text)
+
+
+def test_pickled_models_say_how_to_log_them_again(root: Path) -> None:
+    (root / "data" / "model.pt2").rename(root / "data" / "model.pth")
+    (root / "data" / "pickle_module_info.txt").write_text("mlflow.pytorch.pickle_module")
+    message = refusal(root, GOOD)
+    assert "pickled module" in message
+    assert 'serialization_format="pt2"' in message
+    (root / "data" / "model.pth").unlink()
+    assert "pickled module" in refusal(root, GOOD)
+
+
+def test_a_custom_pickle_module(root: Path) -> None:
+    (root / "data" / "pickle_module_info.txt").write_text("cloudpickle")
+    assert "custom pickle module" in refusal(root, GOOD)
+
+
+def test_two_formats_at_once(root: Path) -> None:
+    (root / "data" / "model.pth").write_bytes(b"PK")
+    assert "ambiguous weights" in refusal(root, GOOD)
+
+
+def inputs(value: object) -> str:
+    return re.sub(r"inputs: '.*?\]'", lambda _: f"inputs: '{value}'", GOOD, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[", "[1", '[{"type": "tensor", "type": "x"}]', "NaN", "[" * 100_000, '[{"tensor-spec": 1}]']
+    + [
+        json.dumps([{"tensor-spec": {"dtype": "float32", "shape": shape}}])
+        for shape in ("x", [1.5], [True], [-2], [1] * 9, [2**31])
+    ]
+    + [json.dumps([{"tensor-spec": {"dtype": dtype, "shape": [1]}}]) for dtype in (1, None, "os.system", "f" * 50)],
+)
+def test_bad_signatures(root: Path, text: str) -> None:
+    assert "signature is not valid" in refusal(root, inputs(text))
+
+
+@pytest.mark.parametrize("text", ["[]", '[{"type": "double", "name": "age"}]', "{}", '[{"tensor-spec": {}}, {}]'])
+def test_other_signatures_declare_no_tensor(root: Path, text: str) -> None:
+    found = read(root, inputs(text))
+    assert found is not None
+    assert found.signature is not None
+    assert found.signature.input is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 20), st.binary(max_size=12))
+def test_a_damaged_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, at: int, gone: int, new: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    good = GOOD.encode()
+    message, found = "", None
+    try:
+        found = read(folder, good[:at] + new + good[at + gone :])
+    except RefusedError as error:
+        message = str(error)
+    assert message.isprintable()
+    assert message or (found is not None and (folder / found.data).resolve().is_relative_to(folder))
