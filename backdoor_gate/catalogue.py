@@ -32,9 +32,9 @@ class NoSettings:
 class InversionSettings:
     """Budget of one trigger inversion, the same for every class."""
 
-    steps: Annotated[int, Ge(10), Le(5000)] = 150
+    steps: Annotated[int, Ge(10), Le(5000)] = 120
     """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 16
+    images: Annotated[int, Ge(2), Le(256)] = 12
     """Images per step, shared by all classes."""
 
 

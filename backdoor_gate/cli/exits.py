@@ -1,0 +1,134 @@
+"""How the program ends: one line for whatever went wrong, and an exit code that is zero only if a command said so."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from backdoor_gate.errors import GateError, OutputError
+from backdoor_gate.reports.text import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import TextIO
+
+PROGRAM = "backdoor-gate"
+USAGE, UNWRITTEN, INTERNAL, INTERRUPTED = 2, 5, 70, 130
+DEBUG = "BACKDOOR_GATE_DEBUG"
+"""Environment variable: `1` adds the traceback to an error."""
+
+
+def run(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command line and return the exit code."""
+    code = INTERNAL
+    try:
+        with _interruptible():
+            _show_any_text()
+            code = _invoke(command, arguments)
+    except GateError as error:
+        code = complain(error)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        code = UNWRITTEN
+    except (Exception, SystemExit) as error:
+        code = _say(f"internal error: {type(error).__name__}: {error}; set {DEBUG}=1 for the traceback", INTERNAL)
+    finally:
+        _drop_unwritten(sys.stdout)
+        _drop_unwritten(sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Print to standard output inside this block, and be sure at its end that it was written.
+
+    Raises:
+        OutputError: it could not be written.
+        BrokenPipeError: nobody reads on.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_unwritten(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OutputError(f"cannot be written: {error.strerror}", where="standard output") from error
+
+
+def emit(text: str) -> None:
+    """Print a result; raises as `printing` does."""
+    with printing():
+        click.echo(text)
+
+
+def complain(error: GateError) -> int:
+    """Print an error as one line and return its exit code."""
+    return _say(str(error), error.exit_code)
+
+
+def _invoke(command: click.Command, arguments: Sequence[str]) -> int:
+    # click's own main() would end a broken pipe and a missing file with 1, which says BLOCK.
+    try:
+        with command.make_context(PROGRAM, list(arguments)) as context:
+            code = command.invoke(context)
+            return code if isinstance(code, int) else INTERNAL
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except click.ClickException as error:
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
+        return _say(f"{error.format_message().rstrip('.')}; see '{path} --help'", USAGE)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn the first request to stop into KeyboardInterrupt, and let nothing stop the clean-up after it."""
+    wanted = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in wanted:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = [(number, signal.signal(number, stop)) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _show_any_text() -> None:
+    """Let a character that the terminal's encoding lacks show as an escape instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(line: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        if os.environ.get(DEBUG) == "1" and sys.exc_info()[0] is not None:
+            traceback.print_exc()
+        click.echo(f"error: {terminal(line)}", err=True)
+    return code
+
+
+def _drop_unwritten(stream: TextIO) -> None:
+    """Throw away what a broken stream still holds: Python would try again at exit, with an exit code of its own."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,76 @@
+"""Option values that are the gate's own, each read by a callback of its option."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backdoor_gate.units import parse_duration
+
+if TYPE_CHECKING:
+    from backdoor_gate.reports import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One report to write."""
+
+    format: Format
+    path: Path
+
+
+def targets(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Target, ...]:
+    """Read `FORMAT=PATH` pairs, such as `json=out/report.json`; no two may name one path.
+
+    Raises:
+        click.BadParameter: one is no pair, or has an unknown format, or a path comes twice.
+    """
+    if not values:
+        return ()
+    from backdoor_gate.reports import Format  # noqa: PLC0415
+
+    legal = [known.value for known in Format]
+    pairs = [value.partition("=") for value in values]
+    for (name, _, path), value in zip(pairs, values, strict=True):
+        if name not in legal or not path:
+            raise click.BadParameter(f"{value!r} is not FORMAT=PATH with a format among {', '.join(legal)}")
+    places = [os.path.realpath(path) for _, _, path in pairs]
+    for place in places:
+        if places.count(place) > 1:
+            raise click.BadParameter(f"two reports would be written to {place}")
+    return tuple(Target(Format(name), Path(path)) for name, _, path in pairs)
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Read a duration of at least one second, such as `10m`, as seconds.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {value!r}") from error
+    if seconds < 1:
+        raise click.BadParameter(f"must be at least 1s, got {value!r}")
+    return seconds
+
+
+def shape(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
+    """Read `C,H,W` as three whole numbers.
+
+    Raises:
+        click.BadParameter: it is something else.
+    """
+    if value is None:
+        return None
+    parts = value.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 4 for part in parts):
+        raise click.BadParameter(f"{value!r} is not C,H,W, such as 3,32,32")
+    return [int(part) for part in parts]

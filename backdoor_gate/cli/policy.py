@@ -1,0 +1,99 @@
+"""`policy init`, `policy check` and `policy schema`. The checking library is imported only where a file is checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backdoor_gate.cli.exits import emit
+from backdoor_gate.cli.kinds import shape as read_shape
+from backdoor_gate.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from backdoor_gate.policy import Policy
+
+_DEFAULT = "policy.yaml"
+
+
+@click.group()
+def policy() -> None:
+    """Write, check and describe policy files."""
+
+
+@policy.command()
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=_DEFAULT, show_default=True, metavar="FILE", help="Where to."
+)
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--data", metavar="PATH", help="Clean images: an npz file, a class-per-folder tree or an artifact URI.")
+@click.option("--classes", type=click.IntRange(min=2), metavar="K", help="Number of classes.")
+@click.option(
+    "--shape", callback=read_shape, metavar="C,H,W", help="Channels, height and width of an image, such as 3,32,32."
+)
+def init(output: Path, force: bool, data: str | None, classes: int | None, shape: list[int] | None) -> int:
+    """Write the shipped policy, with comments, as a start for your own."""
+    from backdoor_gate.policy import parse  # noqa: PLC0415
+    from backdoor_gate.policy.template import filled  # noqa: PLC0415
+
+    values = {"clean": data and _from(output.parent, data), "num_classes": classes, "shape": shape}
+    text = filled({key: value for key, value in values.items() if value is not None})
+    parse(text.encode("utf-8", "surrogateescape"), output)
+    try:
+        with output.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError("exists", where=str(output), hint="add --force to overwrite it") from error
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where=str(output)) from error
+    emit(f"{output}: written; check it with 'backdoor-gate policy check {output}'")
+    return 0
+
+
+@policy.command()
+@click.argument("file", type=click.Path(path_type=Path), default=_DEFAULT)
+def check(file: Path) -> int:
+    """Check a policy file and say what it orders (FILE: policy.yaml by default)."""
+    from backdoor_gate.policy import load  # noqa: PLC0415
+
+    checked = load(file)
+    checked.check_paths()
+    emit(f"{file}: ok\n{_summary(checked)}")
+    return 0
+
+
+@policy.command()
+def schema() -> int:
+    """Print the JSON Schema of policy files, for editors and linters."""
+    import json  # noqa: PLC0415
+
+    from backdoor_gate.policy import json_schema  # noqa: PLC0415
+
+    emit(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _from(folder: Path, data: str) -> str:
+    """Return a path of the working folder as the policy file in another folder must name it."""
+    from backdoor_gate.sources import is_artifact  # noqa: PLC0415
+
+    return data if is_artifact(data) or Path(data).is_absolute() else Path(os.path.relpath(data, folder)).as_posix()
+
+
+def _summary(checked: Policy) -> str:
+    from backdoor_gate.catalogue import DETECTORS  # noqa: PLC0415
+    from backdoor_gate.units import format_duration, format_size  # noqa: PLC0415
+
+    running = {plan.name: plan for plan in checked.detectors}
+    absent = [spec.name for spec in DETECTORS if spec.name not in running]
+    rows = [
+        ("required", ", ".join(checked.judgement.required)),
+        ("not required", ", ".join(name for name, plan in running.items() if not plan.required)),
+        ("not run", ", ".join(absent)),
+        ("false blocks", f"{checked.judgement.false_block_rate:g} of clean models"),
+        ("limits", f"{format_duration(checked.limits.seconds)}, {format_size(checked.limits.memory)}"),
+        ("clean images", ", ".join(sorted({plan.data or "none: synthetic" for _, plan in checked.entries}))),
+    ]
+    return "\n".join(f"  {label:<13} {text}" for label, text in rows if text)

@@ -1,0 +1,95 @@
+"""A policy as the rest of the house sees it: frozen, complete, with absolute paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backdoor_gate.errors import UsageError
+from backdoor_gate.sources import is_artifact
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from backdoor_gate.catalogue import DetectorPlan
+    from backdoor_gate.records import Declared, Limits, PolicyRef
+    from backdoor_gate.verdict.judgement import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What the policy says of one model.
+
+    Attributes:
+        declared: of its input and output.
+        architecture: `package.module:callable`; None where the artifact must hold the graph.
+        architecture_path: absolute folder to import it from first.
+        architecture_kwargs: its arguments, JSON values, sorted by name.
+        formats: acceptable formats of the weights.
+        data: clean images, an absolute path or an artifact URI; None for synthetic probes.
+        max_images: how many of them are used at most.
+    """
+
+    declared: Declared
+    architecture: str | None
+    architecture_path: Path | None
+    architecture_kwargs: tuple[tuple[str, object], ...]
+    formats: tuple[str, ...]
+    data: str | None
+    max_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy file, read and checked.
+
+    Attributes:
+        ref: which file it is.
+        entries: glob on a model's name or path, and the plan for it; the first that matches counts.
+        detectors: those that run, in catalogue order, with complete settings.
+        limits: of one worker run.
+        minimum_isolation: weakest acceptable tier, `A` (strongest), `B` or `C`.
+        verdict_ttl: how long a verdict is valid.
+        judgement: what `verdict` needs of it.
+    """
+
+    ref: PolicyRef
+    entries: tuple[tuple[str, ModelPlan], ...]
+    detectors: tuple[DetectorPlan, ...]
+    limits: Limits
+    minimum_isolation: str
+    verdict_ttl: timedelta
+    judgement: Judgement
+
+    def plan_for(self, name: str) -> ModelPlan:
+        """Return the plan for a registered model's name, or for a path as given.
+
+        Raises:
+            UsageError: no entry matches.
+        """
+        for pattern, plan in self.entries:
+            if fnmatchcase(name, pattern):
+                return plan
+        raise UsageError(
+            f"no entry of 'models' matches {name[:200]!a}",
+            where=self.ref.path,
+            hint="add an entry for it, or a last one with match: '*'",
+        )
+
+    def check_paths(self) -> None:
+        """Check that the local folders and files it names exist.
+
+        Raises:
+            UsageError: one does not.
+        """
+        for _, plan in self.entries:
+            if plan.architecture_path and not plan.architecture_path.is_dir():
+                raise self._absent("architecture_path", "folder", str(plan.architecture_path))
+            if plan.data and not is_artifact(plan.data) and not Path(plan.data).exists():
+                raise self._absent("data.clean", "file or folder", plan.data)
+
+    def _absent(self, key: str, kind: str, path: str) -> UsageError:
+        hint = "correct the path; it is relative to the policy file"
+        return UsageError(f"{key}: no such {kind}: {path}", where=self.ref.path, hint=hint)

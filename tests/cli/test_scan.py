@@ -1,0 +1,249 @@
+"""`scan` as a user calls it: what it refuses before it starts, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from backdoor_gate.cli import exits
+from backdoor_gate.cli.root import root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Gate = Callable[..., tuple[int, str, str]]
+
+POLICY = """\
+version: 1
+model:
+  architecture: tiny:build
+  architecture_path: nets
+  num_classes: 10
+  input: {shape: [1, 8, 8]}
+detectors: {max_margin: {restarts: 1, steps: STEPS}}
+"""
+NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working folder with a policy, a tiny network and an empty candidate."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("STEPS", "5"))
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "tiny.py").write_text(NETWORK)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "model").mkdir()
+    random = np.random.default_rng(0)
+    weights = {"1.weight": random.normal(0, 0.1, (10, 64)), "1.bias": np.zeros(10)}
+    save_file({key: value.astype(np.float32) for key, value in weights.items()}, tmp_path / "model" / "m.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def gate(folder: Path, capsys: pytest.CaptureFixture[str]) -> Gate:
+    """Call `scan` in that folder; returns exit code, standard output and standard error."""
+    assert folder.is_dir()
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = exits.run(root, ("scan", *arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+# ---------------------------------------------------------------------------------------------- before the scan
+
+FORMATS = "json, junit, markdown, triggers"
+HELP = "; see 'backdoor-gate scan --help'"
+PUBLISH = (
+    "--publish: there is no registry version to write to; "
+    "publish registry versions such as models:/NAME/3, or leave --publish out"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["empty"], "Missing option '--policy'; see 'backdoor-gate scan --help'"),
+        (["--policy=policy.yaml"], "Missing argument 'MODEL'; see 'backdoor-gate scan --help'"),
+        (
+            ["empty", "--policy=none.yaml"],
+            "none.yaml: cannot be read: No such file or directory; write one with 'backdoor-gate policy init'",
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--report=json"],
+            f"Invalid value for '--report': 'json' is not FORMAT=PATH with a format among {FORMATS}" + HELP,
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--report=pdf=x"],
+            f"Invalid value for '--report': 'pdf=x' is not FORMAT=PATH with a format among {FORMATS}" + HELP,
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--report=json=x", "--report=junit=./x"],
+            "Invalid value for '--report': two reports would be written to FOLDER/x; see 'backdoor-gate scan --help'",
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--publish"],
+            PUBLISH,
+        ),
+        (
+            ["models:/m-0123456789abcdef", "--policy=policy.yaml", "--publish"],
+            PUBLISH,
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--budget=10"],
+            "Invalid value for '--budget': must be a duration such as 90s, 10m, 1h or 90d, got '10'" + HELP,
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--budget=0.1s"],
+            "Invalid value for '--budget': must be at least 1s, got '0.1s'; see 'backdoor-gate scan --help'",
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--device=tpu"],
+            "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'; see 'backdoor-gate scan --help'",
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--seed=-1"],
+            "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295; see 'backdoor-gate scan --help'",
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_bad_calls_judge_nothing(gate: Gate, folder: Path, arguments: list[str], line: str) -> None:
+    before = sorted(folder.rglob("*"))
+    assert gate(*arguments) == (2, "", f"error: {line.replace('FOLDER', str(folder.resolve()))}\n")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_report_that_cannot_be_written_is_found_before_the_scan(gate: Gate) -> None:
+    code, out, err = gate("model", "--policy=policy.yaml", "--report=json=policy.yaml/r.json")
+    assert (code, out) == (5, "")
+    assert err.endswith("policy.yaml is no folder; name another path\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_without_permission_is_found_before_the_scan(gate: Gate, folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o500)
+    code, out, err = gate("model", "--policy=policy.yaml", "--report=json=closed/sub/r.json")
+    assert (code, out) == (5, "")
+    assert err == "error: closed/sub/r.json: no permission to write there; name a folder that can be written\n"
+
+
+# ---------------------------------------------------------------------------------------------- endings
+
+
+def test_a_pass_with_every_report(gate: Gate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
+    (folder / "summary.md").write_text("before\n")
+    reports = ["--report=json=out/r.json", "--report=junit=out/r.xml", "--report=markdown=out/r.md"]
+    code, out, err = gate("model", "--policy=policy.yaml", "--no-publish", "--device=cpu", *reports)
+    assert code == 0, out + err
+    assert "PASS" in out
+    assert all(f"out/r.{ending}" in out for ending in ("json", "xml", "md"))
+    assert "measuring max_margin" in err
+    assert json.loads((folder / "out" / "r.json").read_text())["verdict"] == "PASS"
+    assert (folder / "summary.md").read_text() == f"before\n{(folder / 'out' / 'r.md').read_text()}\n"
+
+
+def test_refused_bytes(gate: Gate, folder: Path) -> None:
+    code, out, err = gate("empty", "--policy=policy.yaml", "--quiet", "--report=json=r.json")
+    assert (code, err) == (3, "")
+    assert out.startswith("REFUSED empty: candidate has no files")
+    assert out.count("\n") == 1
+    assert json.loads((folder / "r.json").read_text())["verdict"] == "REFUSED"
+
+
+def test_an_unreachable_registry_is_inconclusive(gate: Gate) -> None:
+    code, out, err = gate("models:/digits/1", "--policy=policy.yaml", "--tracking-uri=sqlite:///none.db", "--quiet")
+    assert (code, err) == (4, "")
+    assert out.startswith("INCONCLUSIVE models:/digits/1: sqlite:///none.db: no such registry database")
+
+
+def test_missing_data_judges_nothing(gate: Gate, folder: Path) -> None:
+    code, out, err = gate("model", "--policy=policy.yaml", "--data=none.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {folder / 'none.npz'}: no such file or folder")
+
+
+def test_a_summary_that_cannot_be_written_is_told(gate: Gate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder))
+    code, out, err = gate("empty", "--policy=policy.yaml", "--quiet")
+    assert code == 3
+    assert out.startswith("REFUSED")
+    assert err == f"error: GITHUB_STEP_SUMMARY ({folder}): cannot be written: Is a directory\n"
+
+
+def started(*arguments: str, **streams: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from backdoor_gate.cli import main; main()", "scan", *arguments]
+    return subprocess.Popen(command, text=True, stderr=subprocess.PIPE, **streams)
+
+
+@pytest.mark.parametrize(("model", "code"), [("model", 5), ("empty", 3)])
+def test_a_pass_that_could_not_be_printed_is_no_success(folder: Path, model: str, code: int) -> None:
+    assert folder.is_dir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        process = started(model, "--policy=policy.yaml", "--device=cpu", stdout=full, env=environment)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.removeprefix("measuring max_margin (1/1)\n") == (
+        "error: standard output: cannot be written: No space left on device\n"
+    )
+
+
+def test_a_reader_that_leaves_changes_no_verdict(folder: Path) -> None:
+    assert folder.is_dir()
+    read, write = os.pipe()
+    os.close(read)
+    for arguments in (["empty", "--policy=policy.yaml"], ["empty", "--policy=policy.yaml", "--quiet"]):
+        process = started(*arguments, stdout=write)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (3, "")
+    os.close(write)
+
+
+def test_a_terminal_without_the_characters_is_no_error(folder: Path) -> None:
+    assert folder.is_dir()
+    process = started(
+        "empty", "--policy=policy.yaml", stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (3, "")
+    assert "REFUSED" in out
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_scan_leaves_no_child(folder: Path, number: int) -> None:
+    (folder / "policy.yaml").write_text(POLICY.replace("restarts: 1, steps: STEPS", "restarts: 64, steps: 1000"))
+    process = started("model", "--policy=policy.yaml", "--report=json=r.json", stdout=subprocess.PIPE)
+    assert process.stderr
+    first = process.stderr.readline()
+    assert first.startswith("measuring max_margin"), first
+    (worker,) = children(process.pid)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "error: interrupted\n")
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+    assert not (folder / "r.json").exists()
