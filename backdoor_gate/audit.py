@@ -1,0 +1,228 @@
+"""The runner: source → worker → verdict → reports → registry. Any failure on the way becomes evidence, never a pass."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+from backdoor_gate import __version__
+from backdoor_gate.architecture_digest import code_digest
+from backdoor_gate.catalogue import PACK_VERSION
+from backdoor_gate.errors import GateError, OutputError, UnmeasuredError, UsageError
+from backdoor_gate.records import Architecture, AuditReport, Job
+from backdoor_gate.sources import is_artifact
+from backdoor_gate.sources.manifest import path_digest
+from backdoor_gate.verdict.coverage import coverage
+from backdoor_gate.verdict.decide import decide, failed
+from backdoor_gate.worker import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from backdoor_gate.policy import ModelPlan, Policy
+    from backdoor_gate.publishers.interface import Publisher
+    from backdoor_gate.records import Candidate, Decision, Progress, Reference, Scan
+    from backdoor_gate.sources.interface import Source
+
+P = ParamSpec("P")
+
+WORST_FIRST = (1, 3, 4, 6, 5, 70, 2, 0)
+"""Exit codes by severity: what the worst of several models or faults is."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the most severe of several exit codes; an unknown one counts as an internal error."""
+    return min((code if code in WORST_FIRST else 70 for code in codes), key=WORST_FIRST.index, default=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model to audit, and how.
+
+    Attributes:
+        reference: MODEL as the user gave it.
+        policy: the policy that judges.
+        data: clean images given on the command line; they override the policy's.
+        budget: wall seconds for the worker; None for the policy's `limits.time`.
+        device: `auto`, `cpu` or `cuda`.
+        seed: of probes, splits and trigger starts.
+    """
+
+    reference: str
+    policy: Policy
+    data: str | None = None
+    budget: float | None = None
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The report of an audit, and what could not be written of it."""
+
+    report: AuditReport
+    faults: tuple[OutputError, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Zero only for a PASS of which everything was written."""
+        return worst([self.report.decision.verdict.exit_code, *(fault.exit_code for fault in self.faults)])
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is known so far; whatever a failure leaves empty stays empty in the report."""
+
+    scan_id: str
+    scanned_at: datetime
+    started: float
+    """On the monotonic clock."""
+    reference: Reference | None = None
+    candidate: Candidate | None = None
+    architecture_digest: str | None = None
+    data_digest: str | None = None
+    scan: Scan | None = None
+
+
+def audit(
+    request: Request,
+    source: Source,
+    *,
+    publisher: Publisher | None = None,
+    outputs: Iterable[Callable[[AuditReport], None]] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Audit one model and write what was found.
+
+    Args:
+        request: the model and the policy.
+        source: where the reference lives.
+        publisher: writes the verdict back to the registry; None writes nothing.
+        outputs: each writes one report, and raises OutputError where it cannot.
+        on_progress: called while the worker measures.
+
+    Raises:
+        UsageError: the reference, the policy or the clean data is wrong; nothing was judged.
+    """
+    found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic())
+    faults: list[OutputError] = []
+    try:
+        found.reference = source.resolve(request.reference)
+        if publisher:
+            faults += _attempt(publisher.begin, found.reference, found.scan_id)
+        found.scan = _measure(request, source, found, on_progress)
+        _check_isolation(found.scan, request.policy)
+        decision = decide(found.scan, request.policy.judgement)
+    except UsageError:
+        raise
+    except GateError as error:
+        decision = failed(error)
+    report = _report(request, found, decision)
+    for output in outputs:
+        faults += _attempt(output, report)
+    if publisher and found.reference and not faults:
+        faults += _attempt(publisher.finish, found.reference, report)
+    return Outcome(report, tuple(faults))
+
+
+def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> list[OutputError]:
+    """Call a writer; return its failure instead of raising it, so that the others still run."""
+    try:
+        write(*arguments, **named)
+    except OutputError as fault:
+        return [fault]
+    return []
+
+
+def _measure(request: Request, source: Source, found: _Findings, on_progress: Callable[[Progress], None]) -> Scan:
+    """Fetch candidate and data into private folders, noting what they are, and run the worker on them."""
+    assert found.reference is not None
+    with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
+        plan = request.policy.plan_for(found.reference.name)
+        architecture = _architecture(plan)
+        found.architecture_digest = architecture.digest if architecture else None
+        data = local_data(request.data or plan.data, source, Path(folder) / "data")
+        found.data_digest = path_digest(data) if data else None
+        found.candidate = source.fetch(found.reference, _new_folder(Path(folder) / "candidate"))
+        limits = request.policy.limits
+        job = Job(
+            candidate=found.candidate.path,
+            formats=plan.formats,
+            declared=plan.declared,
+            signature=found.candidate.signature,
+            architecture=architecture,
+            data=data,
+            max_images=plan.max_images,
+            detectors=request.policy.detectors,
+            device=request.device,
+            seed=request.seed,
+            limits=replace(limits, seconds=request.budget or limits.seconds),
+        )
+        return launch.run(job, on_progress)
+
+
+def _new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _architecture(plan: ModelPlan) -> Architecture | None:
+    """Return the trusted code that builds the network, with the digest of its source."""
+    if plan.architecture is None:
+        return None
+    digest = code_digest(plan.architecture, plan.architecture_path)
+    return Architecture(plan.architecture, plan.architecture_path, plan.architecture_kwargs, digest)
+
+
+def local_data(reference: str | None, source: Source, destination: Path) -> Path | None:
+    """Return the clean data as a local file or folder, downloaded to `destination` where it is an artifact URI.
+
+    Raises:
+        UsageError: there is nothing at that place.
+        RegistryReadError: the artifact store is unreachable.
+    """
+    if reference is None:
+        return None
+    if is_artifact(reference):
+        return source.fetch_data(reference, _new_folder(destination))
+    path = Path(reference)
+    if not path.exists():
+        raise UsageError("no such file or folder", where=reference, hint="correct data.clean or --data")
+    return path.resolve()
+
+
+def _check_isolation(scan: Scan, policy: Policy) -> None:
+    """Raise UnmeasuredError where the worker was less isolated than the policy asks: A is the strictest tier."""
+    if scan.runtime.isolation > policy.minimum_isolation:
+        raise UnmeasuredError(
+            f"isolation tier {scan.runtime.isolation} reached, the policy needs {policy.minimum_isolation}",
+            where="limits.isolation",
+            hint="lower the minimum, or run where the stricter tier is available",
+        )
+
+
+def _report(request: Request, found: _Findings, decision: Decision) -> AuditReport:
+    policy = request.policy
+    return AuditReport(
+        scan_id=found.scan_id,
+        scanned_at=found.scanned_at,
+        expires_at=found.scanned_at + policy.verdict_ttl,
+        requested=request.reference,
+        candidate=found.candidate,
+        policy=policy.ref,
+        detector_pack=PACK_VERSION,
+        false_block_rate=policy.judgement.false_block_rate,
+        decision=decision,
+        coverage=coverage(decision.detectors, clean_data=found.scan is not None and found.scan.data.kind == "clean"),
+        seconds=time.monotonic() - found.started,
+        architecture_digest=found.architecture_digest,
+        data_digest=found.data_digest,
+        scan=found.scan,
+        tool_version=__version__,
+        expected_detectors=policy.judgement.required,
+    )

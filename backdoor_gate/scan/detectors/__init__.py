@@ -1,0 +1,18 @@
+"""The detectors, in the order in which they run: cheap before dear."""
+
+from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
+from backdoor_gate.scan.detectors.interface import Detector
+from backdoor_gate.scan.detectors.max_margin import MaxMargin
+from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
+from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
+from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
+
+DETECTORS: tuple[Detector, ...] = (
+    FinalLayerStatistics(),
+    MaxMargin(),
+    NeuralCleanse(),
+    SpectralInversion(),
+    WarpInversion(),
+)
+
+__all__ = ["DETECTORS", "Detector"]

@@ -1,0 +1,69 @@
+"""What a detector is: a measurement that is given everything but a threshold."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backdoor_gate.records import Evidence
+    from backdoor_gate.scan.probes import Probes
+    from backdoor_gate.scan.subject import Subject
+
+
+class OutOfTimeError(Exception):
+    """The scan's time is over; raised between two steps, so that what was measured before can still be reported."""
+
+
+@dataclass(slots=True)
+class Context:
+    """What a detector works with.
+
+    Attributes:
+        subject: the frozen network.
+        probes: images to optimise on and images held out.
+        settings: of this detector, complete and validated.
+        seed: of every random draw; the same seed gives the same evidence.
+        deadline: on the monotonic clock; see `tick`.
+        report: takes (steps done, steps in all, first class, last class).
+        activation_bytes: memory that the activations of one batch may take.
+    """
+
+    subject: Subject
+    probes: Probes
+    settings: dict[str, Any]
+    seed: int
+    deadline: float
+    activation_bytes: int
+    report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
+
+    def tick(self, done: int, total: int, first: int, last: int) -> None:
+        """Report one step, and stop here if the time is over.
+
+        Raises:
+            OutOfTimeError: the deadline has passed.
+        """
+        self.report(done, total, first, last)
+        if time.monotonic() > self.deadline:
+            raise OutOfTimeError(f"out of time after step {done} of {total}")
+
+
+class Detector(Protocol):
+    """One way of looking for a backdoor. Leaves the network and the global random state alone."""
+
+    name: ClassVar[str]
+
+    def planned_passes(self, context: Context) -> int:
+        """Estimate the images that `measure` will put through the network; only the progress display uses it."""
+        ...
+
+    def measure(self, context: Context) -> Evidence:
+        """Measure every class.
+
+        Raises:
+            OutOfTimeError: see `Context.tick`.
+        """
+        ...

@@ -1,0 +1,124 @@
+"""Arguments of a graph's nodes: constants as plain values, everything else as a reference to an earlier value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from backdoor_gate.scan.loading.naming import shown
+from backdoor_gate.scan.loading.pt2.members import refused
+from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES
+from backdoor_gate.scan.loading.tensors import FLOATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MAX_ITEMS = 10_000
+_MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
+_STRIDED = 7
+_SPECIAL = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value of the graph, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The device that the network runs on, whatever device it was exported on."""
+
+
+def decode(argument: Mapping[str, Any], where: str) -> Any:
+    """Return the value of one serialised argument, with `Ref` and `Here` inside where the graph decides.
+
+    Raises:
+        RefusedError: its kind is not one that a network of tensors and sizes needs.
+    """
+    ((kind, value),) = argument.items()
+    if kind not in _DECODERS:
+        raise refused(f"argument kind not allowed: {shown(str(kind))}", where)
+    if kind not in _LISTS:
+        return _DECODERS[kind](value, where)
+    if not isinstance(value, list) or len(value) > MAX_ITEMS:
+        raise refused(f"argument is no list of at most {MAX_ITEMS} items", where)
+    return [_DECODERS[kind](item, where) for item in value]
+
+
+def _exactly(kind: type) -> Callable[[Any, str], Any]:
+    def check(value: Any, where: str) -> Any:
+        if type(value) is not kind:
+            raise refused(f"argument is no {kind.__name__}", where)
+        return value
+
+    return check
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, str) and value in _SPECIAL:
+        return _SPECIAL[value]
+    if type(value) not in (int, float):
+        raise refused("argument is no float", where)
+    return float(value)
+
+
+def _symbol(value: Mapping[str, Any], where: str) -> Any:
+    return Ref(_text(value["as_name"], where)) if "as_name" in value else decode(value, where)
+
+
+def _scalar_type(value: Any, where: str) -> torch.dtype:
+    if value not in SCALAR_TYPES:
+        raise refused(f"dtype not supported: scalar type {value}", where)
+    # All floats are measured in float32, so a cast between them is none.
+    return torch.float32 if SCALAR_TYPES[value] in FLOATS else SCALAR_TYPES[value]
+
+
+def _memory_format(value: Any, where: str) -> torch.memory_format:
+    if value not in _MEMORY_FORMATS:
+        raise refused("memory format not supported", where)
+    return _MEMORY_FORMATS[value]
+
+
+def _layout(value: Any, where: str) -> torch.layout:
+    if value != _STRIDED:
+        raise refused("tensor layout not supported", where)
+    return torch.strided
+
+
+_integer, _boolean, _text = _exactly(int), _exactly(bool), _exactly(str)
+_DECODERS: dict[str, Callable[[Any, str], Any]] = {
+    "as_none": lambda _value, _where: None,
+    "as_int": _integer,
+    "as_ints": _integer,
+    "as_bool": _boolean,
+    "as_bools": _boolean,
+    "as_string": _text,
+    "as_float": _number,
+    "as_floats": _number,
+    "as_tensor": lambda value, where: Ref(_text(value["name"], where)),
+    "as_tensors": lambda value, where: Ref(_text(value["name"], where)),
+    "as_optional_tensor": decode,
+    "as_optional_tensors": decode,
+    **dict.fromkeys(("as_sym_int", "as_sym_float", "as_sym_bool"), _symbol),
+    **dict.fromkeys(("as_sym_ints", "as_sym_floats", "as_sym_bools"), _symbol),
+    "as_scalar_type": _scalar_type,
+    "as_memory_format": _memory_format,
+    "as_layout": _layout,
+    "as_device": lambda _value, _where: Here(),
+}
+_LISTS = frozenset(kind for kind in _DECODERS if kind.endswith("s") and kind != "as_none")
+
+
+def references(value: Any) -> Iterator[str]:
+    """Yield the names of the values that an argument, or a collection of them, refers to."""
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, dict):
+        yield from references(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from references(item)

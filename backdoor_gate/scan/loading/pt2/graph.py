@@ -1,0 +1,256 @@
+"""The graph of an exported program, checked and turned into steps. Nothing runs here, and no text becomes code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan.loading.naming import shown
+from backdoor_gate.scan.loading.pt2 import operators
+from backdoor_gate.scan.loading.pt2.arguments import Ref, decode, references
+from backdoor_gate.scan.loading.pt2.expressions import check_expression
+from backdoor_gate.scan.loading.pt2.members import SCHEMA_MAJOR, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_NODES = 100_000
+_OUTPUTS = ("as_tensor", "as_sym_int", "as_sym_bool", "as_sym_float")
+_IN_CONSTANTS = "constant"
+_FLOAT_TYPES = (6, 7, 8, 13)
+_MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation.
+
+    Attributes:
+        label: the operator's name, for messages.
+        call: what to call; its arguments are all allow-listed tensor operators' or integers.
+        arguments: by the operator's own parameter names; `positional` for functions on integers.
+        positional: arguments without names.
+        outputs: names of the results; one name, or as many as the operator returns.
+        spread: whether the operator returns several results.
+        writes: name of the value that it changes in place; None for most.
+        frees: values that no later step uses.
+    """
+
+    label: str
+    call: Callable[..., Any]
+    arguments: dict[str, Any]
+    positional: tuple[Any, ...]
+    outputs: tuple[str, ...]
+    spread: bool
+    writes: str | None
+    frees: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A checked program.
+
+    Attributes:
+        weights: graph value → (`state` or `constant`, tensor name) for everything that comes from the file.
+        parameters: tensor names that were trained.
+        input: graph value of the images.
+        shape: sizes of the images that it was exported with, None where free: (N, C, H, W).
+        steps: the operations in order.
+        output: graph value of the result.
+    """
+
+    weights: dict[str, tuple[str, str]]
+    parameters: frozenset[str]
+    input: str
+    shape: tuple[int | None, ...]
+    steps: tuple[Step, ...]
+    output: str
+
+
+def read_graph(program: dict[str, Any], where: str) -> Graph:
+    """Check a serialised program and return it as steps.
+
+    Args:
+        program: the parsed JSON.
+        where: the file, for messages.
+
+    Raises:
+        RefusedError: the program is malformed, or uses anything outside the allow-list.
+        UnmeasuredError: it is no network from one batch of images to one tensor.
+    """
+    try:
+        return _read(program, where)
+    except _MALFORMED as error:
+        raise refused("program is malformed", where) from error
+
+
+def _read(program: dict[str, Any], where: str) -> Graph:
+    if program["schema_version"]["major"] != SCHEMA_MAJOR:
+        raise refused("schema version not supported", where)
+    module = program["graph_module"]
+    graph, signature = module["graph"], module["signature"]
+    _check_expressions(program, graph, where)
+    if graph.get("custom_obj_values"):
+        raise refused("custom object", where)
+    if len(graph["nodes"]) > MAX_NODES:
+        raise refused(f"more than {MAX_NODES} nodes", where)
+    weights, parameters, images = _inputs(signature["input_specs"], where)
+    output = _output(signature["output_specs"], where)
+    meta = graph["tensor_values"][images]
+    steps = _steps(graph["nodes"], {*weights, images}, weights, where)
+    known = {*weights, images}.union(*(step.outputs for step in steps))
+    if output not in known:
+        raise refused(f"value not defined: {shown(output)}", where)
+    return Graph(weights, parameters, images, _shape(meta, where), _with_frees(steps, {*weights, output}), output)
+
+
+def _check_expressions(program: dict[str, Any], graph: dict[str, Any], where: str) -> None:
+    texts = {*program["range_constraints"], *program.get("guards_code", ())}
+    values = [graph.get(f"sym_{kind}_values", {}) for kind in ("int", "bool", "float")]
+    sizes = [size for meta in graph["tensor_values"].values() for size in (*meta["sizes"], *meta["strides"])]
+    symbols = (*(value for named in values for value in named.values()), *sizes)
+    texts.update(value["as_expr"]["expr_str"] for value in symbols if "as_expr" in value)
+    for text in texts:
+        check_expression(text, where)
+
+
+def _inputs(specs: list[dict[str, Any]], where: str) -> tuple[dict[str, tuple[str, str]], frozenset[str], str]:
+    weights: dict[str, tuple[str, str]] = {}
+    parameters, images = set(), []
+    for (kind, spec), *rest in (list(spec.items()) for spec in specs):
+        if rest:
+            raise refused("program is malformed", where)
+        if kind == "parameter":
+            weights[_name(spec["arg"])] = ("state", _name(spec, "parameter_name"))
+            parameters.add(spec["parameter_name"])
+        elif kind == "buffer":
+            place = "state" if spec["persistent"] else _IN_CONSTANTS
+            weights[_name(spec["arg"])] = (place, _name(spec, "buffer_name"))
+        elif kind == "tensor_constant":
+            weights[_name(spec["arg"])] = (_IN_CONSTANTS, _name(spec, "tensor_constant_name"))
+        elif kind == "user_input" and "as_tensor" in spec["arg"]:
+            images.append(_name(spec["arg"]["as_tensor"]))
+        elif kind not in ("user_input", "constant_input"):
+            raise refused(f"custom object or token among the inputs: {shown(str(kind))}", where)
+    if len(images) != 1 or len(weights) + len(images) > len(specs):
+        raise UnmeasuredError(f"the network takes {len(images)} tensors, not one batch of images", where=where)
+    if len({*weights, *images}) != len(weights) + 1:
+        raise refused("program is malformed", where)
+    return weights, frozenset(parameters), images[0]
+
+
+def _output(specs: list[dict[str, Any]], where: str) -> str:
+    kinds = [kind for spec in specs for kind in spec]
+    if any("mutation" in kind for kind in kinds):
+        raise refused("graph changes its own weights or input", where)
+    if kinds != ["user_output"]:
+        raise UnmeasuredError(f"model output invalid: {len(kinds)} results instead of one tensor", where=where)
+    argument = specs[0]["user_output"]["arg"]
+    if "as_tensor" not in argument:
+        raise UnmeasuredError("model output invalid: not a tensor", where=where)
+    return _name(argument["as_tensor"])
+
+
+def _name(entry: dict[str, Any], key: str = "name") -> str:
+    name = entry[key]
+    if not isinstance(name, str):
+        raise TypeError(key)
+    return name
+
+
+def _shape(meta: dict[str, Any], where: str) -> tuple[int | None, ...]:
+    sizes = meta["sizes"]
+    if len(sizes) != 4 or meta["dtype"] not in _FLOAT_TYPES:
+        raise UnmeasuredError(f"the network takes no float images (N, C, H, W): {len(sizes)} dimensions", where=where)
+    return tuple(int(size["as_int"]) if "as_int" in size else None for size in sizes)
+
+
+def _steps(nodes: list[dict[str, Any]], known: set[str], weights: dict[str, tuple[str, str]], where: str) -> list[Step]:
+    steps = []
+    for node in nodes:
+        if node["target"] in operators.CHECKS:
+            continue
+        step = _step(node, where)
+        if step.writes in weights:
+            # Modules exported in training mode count their batches; evaluation does not.
+            if not weights[step.writes][1].endswith("num_batches_tracked"):
+                raise refused("graph changes its own weights", where)
+            step = _identity(step.label, Ref(step.writes), step.outputs)
+        for ref in (*references(step.arguments), *references(step.positional)):
+            if ref not in known:
+                raise refused(f"value not defined: {shown(ref)}", where)
+        if len({*step.outputs} - known) != len(step.outputs):
+            raise refused("value defined twice", where)
+        known.update(step.outputs)
+        steps.append(step)
+    return steps
+
+
+def _step(node: dict[str, Any], where: str) -> Step:
+    target, inputs = node["target"], node["inputs"]
+    outputs, spread = _outputs(node["outputs"], where)
+    arguments = {entry["name"]: decode(entry["arg"], where) for entry in inputs}
+    if len(arguments) != len(inputs):
+        raise refused("argument given twice", where)
+    if target in operators.INTEGER:
+        return Step(target, operators.INTEGER[target], {}, tuple(arguments.values()), outputs, spread, None)
+    overload = operators.resolve(target, where)
+    if target in operators.IDENTITY:
+        return _identity(target, arguments["input"], outputs)
+    schema = {argument.name: argument for argument in overload._schema.arguments}
+    if arguments.keys() - schema.keys():
+        raise refused(f"argument not known: {shown(target)}", where)
+    written = [arguments.get(name) for name, argument in schema.items() if argument.is_write]
+    writes = [value.name for value in written if isinstance(value, Ref)]
+    if len(writes) != len(written):
+        raise refused(f"argument not allowed: {shown(target)}", where)
+    call = operators.RUN_AS.get(target, overload)
+    return Step(target, call, _in_evaluation(target, arguments), (), outputs, spread, writes[0] if writes else None)
+
+
+def _identity(label: str, value: Any, outputs: tuple[str, ...]) -> Step:
+    return Step(label, _same, {}, (value,), outputs, False, None)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _in_evaluation(target: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as in evaluation: running statistics where there are any, and nothing dropped."""
+    tracked = isinstance(arguments.get("running_mean"), Ref)
+    if target == "torch.ops.aten.batch_norm.default" and tracked:
+        return {**arguments, "training": False}
+    if target == "torch.ops.aten.instance_norm.default" and tracked:
+        return {**arguments, "use_input_stats": False}
+    if target == "torch.ops.aten.scaled_dot_product_attention.default":
+        return {**arguments, "dropout_p": 0.0}
+    return arguments
+
+
+def _outputs(outputs: list[dict[str, Any]], where: str) -> tuple[tuple[str, ...], bool]:
+    """Return the names of a node's results, and whether the operator returns several."""
+    if len(outputs) == 1 and "as_tensors" in outputs[0]:
+        return tuple(_name(value) for value in outputs[0]["as_tensors"]), True
+    names = []
+    for output in outputs:
+        ((kind, value),) = output.items()
+        if kind not in _OUTPUTS:
+            raise refused(f"result not allowed: {shown(kind)}", where)
+        names.append(_name(value, "name" if kind == "as_tensor" else "as_name"))
+    if not names:
+        raise refused("program is malformed", where)
+    return tuple(names), len(names) > 1
+
+
+def _with_frees(steps: list[Step], kept: set[str]) -> tuple[Step, ...]:
+    """Note with each step the values that it is the last to use, so that they need not be held."""
+    seen = set(kept)
+    freed = []
+    for step in reversed(steps):
+        touched = {*references(step.arguments), *references(step.positional), *step.outputs}
+        frees = tuple(sorted(touched - seen))
+        seen |= touched
+        freed.append(replace(step, frees=frees))
+    return tuple(reversed(freed))

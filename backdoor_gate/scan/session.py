@@ -1,0 +1,193 @@
+"""One scan from beginning to end, inside the worker: load, prepare, run the detectors in order within the time."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from backdoor_gate.errors import UnmeasuredError, UsageError
+from backdoor_gate.records import (
+    Cost,
+    DataFacts,
+    Evidence,
+    Inconclusive,
+    Job,
+    NotApplicable,
+    Progress,
+    Runtime,
+    Scan,
+)
+from backdoor_gate.scan import loading, probes
+from backdoor_gate.scan.contract import DataShape, agree
+from backdoor_gate.scan.data import CleanImages, load_clean
+from backdoor_gate.scan.detectors import DETECTORS, Detector
+from backdoor_gate.scan.detectors.interface import Context, OutOfTimeError
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.triggers.images import Images
+
+if TYPE_CHECKING:
+    from backdoor_gate.scan.probes import Probes
+
+REPORTING_RESERVE = 0.05
+"""Share of the time limit kept back, so that what was measured can be told before the parent kills the worker."""
+
+ACTIVATION_SHARE = 0.4
+"""Share of the memory left after loading that activations of one batch may take."""
+
+ACTIVATION_CAP = 512 << 20
+"""Bytes of activations of one batch on CPU at most: larger batches fall out of the processor's caches and do not run
+faster."""
+
+ASSUMED_IN_USE = 1 << 30
+"""Bytes of address space that torch and a network take, where the system does not say."""
+
+OnProgress = Callable[[Progress], None]
+
+
+def measure(job: Job, on_progress: OnProgress) -> Scan:
+    """Run one scan.
+
+    Raises:
+        RefusedError: the candidate's bytes are not acceptable.
+        UsageError: the clean data, the policy's architecture or its declarations are wrong.
+        UnmeasuredError: the model cannot be measured at all.
+    """
+    started = time.monotonic()
+    torch.manual_seed(job.seed)
+    device = choose_device(job.device)
+    clean = None
+    if job.data is not None:
+        clean = load_clean(job.data, job.declared, max_images=job.max_images, seed=job.seed)
+    spec, num_classes = agree(job.declared, shape_of(clean), job.signature)
+    model = loading.load(job.candidate, job.formats, job.architecture, num_classes)
+    subject = Subject(model, spec, num_classes, device)
+    images, facts = prepare(subject, clean, job.seed)
+    deadline = started + job.limits.seconds * (1 - REPORTING_RESERVE)
+    evidence = run_detectors(job, subject, images, deadline, on_progress)
+    runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
+    return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime)
+
+
+def shape_of(clean: CleanImages | None) -> DataShape | None:
+    """Return what the clean images say of the model's input and classes."""
+    if clean is None:
+        return None
+    _, channels, height, width = clean.images.shape
+    return DataShape((channels, height, width), None if clean.labels is None else int(clean.labels.max()) + 1)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: CUDA was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available", where="--device cuda", hint="use --device auto or cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return the device as reports show it."""
+    return "cpu" if device.type == "cpu" else f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
+
+
+def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Probes, DataFacts]:
+    """Split the clean images, or make synthetic ones; measure the accuracy where there are labels."""
+    if clean is None:
+        made = probes.synthetic(subject, seed)
+        return made, DataFacts("synthetic", len(made), None)
+    images = clean.images.to(subject.device)
+    predicted = probes.predict(subject, images)
+    labels = predicted if clean.labels is None else clean.labels.to(subject.device)
+    accuracy = None if clean.labels is None else float((predicted == labels).float().mean())
+    split = probes.from_clean(Images(images, labels), seed)
+    if min(len(split.optimise), len(split.held_out)) < 2:
+        raise UsageError(
+            f"{len(images)} clean images are too few to hold half of them out",
+            where="data.clean",
+            hint="give at least 10 per class; 500 in all are plenty",
+        )
+    return split, DataFacts("clean", len(images), accuracy)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """How long the rest of the scan will take, from images put through the model so far."""
+
+    started: float
+    planned: int
+    already: int
+
+    def seconds_left(self, passes: int) -> float | None:
+        done = passes - self.already
+        if done <= 0:
+            return None
+        return max(0.0, (time.monotonic() - self.started) * (self.planned - done) / done)
+
+
+def run_detectors(
+    job: Job, subject: Subject, images: Probes, deadline: float, on_progress: OnProgress
+) -> tuple[Evidence, ...]:
+    """Run every detector of the job, in its order; a failure of one is evidence, and the others still run."""
+    by_name = {detector.name: detector for detector in DETECTORS}
+    activation_bytes = free_for_activations(job.limits.memory, subject.device)
+    pairs = []
+    for position, plan in enumerate(job.detectors):
+
+        def report(done: int, total: int, first: int, last: int, position: int = position) -> None:
+            left = clock.seconds_left(subject.passes)
+            on_progress(Progress(position, done, max(1, total), (first, last), left))
+
+        context = Context(subject, images, plan.settings, job.seed, deadline, activation_bytes, report)
+        pairs.append((by_name[plan.name], context))
+    planned = sum(detector.planned_passes(context) for detector, context in pairs)
+    clock = _Clock(time.monotonic(), max(1, planned), subject.passes)
+    return tuple(run_one(detector, context) for detector, context in pairs)
+
+
+def run_one(detector: Detector, context: Context) -> Evidence:
+    """Measure once, with the time it took; out of time, or failed inside torch or the network, is Inconclusive."""
+    started, before = time.monotonic(), context.subject.passes
+    try:
+        evidence = detector.measure(context)
+    except OutOfTimeError as error:
+        evidence = Inconclusive(detector.name, str(error), Cost(model_passes=context.subject.passes - before))
+    except (UnmeasuredError, ArithmeticError, IndexError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
+    return timed(evidence, time.monotonic() - started)
+
+
+def timed(evidence: Evidence, seconds: float) -> Evidence:
+    """Return the evidence with its wall time; a detector that does not apply has no cost."""
+    if isinstance(evidence, NotApplicable):
+        return evidence
+    return replace(evidence, cost=replace(evidence.cost, seconds=seconds))
+
+
+def free_for_activations(memory_limit: int, device: torch.device) -> int:
+    """Return the bytes that the activations of one batch may take."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info()
+        return int(free * ACTIVATION_SHARE)
+    free = max(memory_limit - address_space_in_use(), 0)
+    return min(int(free * ACTIVATION_SHARE), ACTIVATION_CAP)
+
+
+def address_space_in_use() -> int:
+    """Return the bytes of address space of this process, which is what the memory limit bounds.
+
+    The peak resident set would not do: a child inherits its parent's.
+    """
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[0]
+    except OSError:
+        return ASSUMED_IN_USE
+    return int(pages) * resource.getpagesize()

@@ -1,0 +1,121 @@
+"""The network under audit, as the detectors see it: images in, logits out, every image counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from backdoor_gate.errors import UnmeasuredError
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+    from backdoor_gate.scan.loading.interface import FinalLayer, LoadedModel
+
+PROBABILITY_TOLERANCE = 1e-3
+"""Rows that sum to one within this are probabilities."""
+
+PROBABILITY_FLOOR = 1e-12
+"""Added before a logarithm, so that a saturated class keeps a finite logit."""
+
+PROBES = 8
+"""Images of the first forward pass."""
+
+
+class Subject:
+    """A frozen classifier of images in the policy's input range.
+
+    Attributes:
+        num_classes: K.
+        spec: shape, range and normalisation of the images.
+        device: where it runs.
+        final_layer: its last linear layer, None where none was found.
+        passes: images put through it so far.
+    """
+
+    def __init__(self, model: LoadedModel, spec: InputSpec, num_classes: int | None, device: torch.device) -> None:
+        """Put the model on the device and check its output on probes.
+
+        Raises:
+            UnmeasuredError: the output is not (N, K) finite logits or probabilities, or carries no information.
+        """
+        self.spec = spec
+        self.device = device
+        self.final_layer: FinalLayer | None = model.final_layer
+        self.passes = 0
+        self._network: nn.Module = model.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean, self._std = (_per_channel(values, device) for values in (spec.mean, spec.std))
+        output = self._first_output(num_classes)
+        self.num_classes = output.shape[1]
+        self._probabilities = _are_probabilities(output)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return (N, K) logits of (N, C, H, W) images in the input range.
+
+        A model that gives probabilities gives log-probabilities here.
+        """
+        output = self._output(images)
+        return (output + PROBABILITY_FLOOR).log() if self._probabilities else output
+
+    def _output(self, images: Tensor) -> Tensor:
+        self.passes += images.shape[0]
+        if self._mean is not None and self._std is not None:
+            images = (images - self._mean) / self._std
+        output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
+        return output
+
+    def _first_output(self, num_classes: int | None) -> Tensor:
+        """Check the output on random images of the input range, with and without gradient."""
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand((PROBES, *self.spec.shape), generator=generator)
+        probes = (self.spec.low + noise * (self.spec.high - self.spec.low)).to(self.device).requires_grad_()
+        try:
+            output = self._output(probes)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UnmeasuredError(
+                f"the model does not take images of shape {list(self.spec.shape)}: {line}",
+                hint="state the right shape under model.input.shape",
+            ) from error
+        _check_output(output, num_classes)
+        if not output.requires_grad:
+            raise UnmeasuredError(
+                "no gradient reaches the model's input", hint="export the model without detach() or no_grad()"
+            )
+        return output.detach()
+
+
+def _per_channel(values: tuple[float, ...] | None, device: torch.device) -> Tensor | None:
+    return None if values is None else torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
+def _check_output(output: object, num_classes: int | None) -> None:
+    """Raise UnmeasuredError unless the output is (PROBES, K ≥ 2) finite, of the right K, and not constant."""
+    if not isinstance(output, Tensor):
+        raise UnmeasuredError(
+            f"model output invalid: {type(output).__name__} instead of a tensor",
+            hint="only image classifiers that return one tensor of logits can be scanned",
+        )
+    if output.dim() != 2 or output.shape[0] != PROBES or output.shape[1] < 2:
+        raise UnmeasuredError(
+            f"model output invalid: shape {list(output.shape)} for {PROBES} images, expected [{PROBES}, classes]",
+            hint="only image classifiers that return one score per class can be scanned",
+        )
+    if num_classes is not None and output.shape[1] != num_classes:
+        raise UnmeasuredError(
+            f"model output invalid: {output.shape[1]} classes, the policy or the data says {num_classes}",
+            hint="correct model.num_classes, or give the right model",
+        )
+    if not output.isfinite().all():
+        raise UnmeasuredError("model output invalid: not finite", hint="check the weights and model.input.range")
+    if (output.amax(dim=0) - output.amin(dim=0)).max() <= 0:
+        raise UnmeasuredError(
+            "model output carries no information: the same for every image", hint="check that the weights are trained"
+        )
+
+
+def _are_probabilities(output: Tensor) -> bool:
+    """Tell whether every row is in [0, 1] and sums to one."""
+    in_range = bool((output >= 0).all() and (output <= 1).all())
+    return in_range and bool(((output.sum(dim=1) - 1).abs() <= PROBABILITY_TOLERANCE).all())

@@ -1,0 +1,61 @@
+"""What a trigger family provides. A new attack in the literature is one new file beside this one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+    from backdoor_gate.scan.triggers.schedule import ScheduleSettings
+
+Parameters = tuple[Tensor, ...]
+"""Leaf tensors of a batch of triggers, each with the arm as its first dimension."""
+
+
+def mid_grey(spec: InputSpec) -> Tensor:
+    """Return one image in the middle of the input range, (1, C, H, W) float32."""
+    return torch.full((1, *spec.shape), (spec.low + spec.high) / 2)
+
+
+class TriggerFamily(Protocol):
+    """A kind of trigger, for images of one shape and range. Holds no state of an optimisation."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    learning_rate: ClassVar[float]
+    schedule: ClassVar[ScheduleSettings]
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Take the shape and range of the images."""
+        ...
+
+    def start(self, arms: int, generator: Generator) -> Parameters:
+        """Return the parameters to start from, the same for every arm, on CPU."""
+        ...
+
+    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Put each arm's trigger on each image.
+
+        Args:
+            parameters: of A arms.
+            images: (N, C, H, W) float32 in the input range.
+
+        Returns:
+            (A, N, C, H, W), in the input range.
+        """
+        ...
+
+    def strength(self, parameters: Parameters) -> Tensor:
+        """Return how strong each trigger is: (A,) ≥ 0, differentiable, in the family's unit."""
+        ...
+
+    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
+        """Return the triggers with their strength multiplied by `factor` (A,), as far as the family's bounds allow."""
+        ...
+
+    def portrait(self, parameters: Parameters) -> Tensor:
+        """Return a picture of each trigger alone, (A, C, H, W) in the input range."""
+        ...

@@ -1,0 +1,77 @@
+"""Additive signals of low spatial frequency."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey
+from backdoor_gate.scan.triggers.schedule import ScheduleSettings
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+
+
+def cosine_basis(size: int, frequencies: int) -> Tensor:
+    """Return the first cosines of the orthonormal DCT-II: (frequencies, size) float32."""
+    position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
+    basis = torch.cos(torch.arange(frequencies, dtype=torch.float64)[:, None] * position) * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis.float()
+
+
+class Spectral:
+    """x' = clip(x + ε·s/max|s|), s an 8×8 cosine series per channel; strength ε / input range, the signal's L∞ norm.
+
+    Amplitude ε and shape s are separate parameters: the penalty acts on one number and leaves the shape alone.
+    """
+
+    name: ClassVar[str] = "spectral"
+    unit: ClassVar[str] = "L∞ / input range"
+    learning_rate: ClassVar[float] = 0.1
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+
+    FREQUENCIES: ClassVar[int] = 8
+    START: ClassVar[float] = 0.1
+    """First amplitude, as a share of the input range."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        _, height, width = spec.shape
+        self._rows = cosine_basis(height, min(self.FREQUENCIES, height))
+        self._columns = cosine_basis(width, min(self.FREQUENCIES, width))
+
+    def start(self, arms: int, generator: Generator) -> Parameters:
+        """Start every arm from the same faint random signal."""
+        shape = (1, self._spec.shape[0], self._rows.shape[0], self._columns.shape[0])
+        coefficients = torch.randn(shape, generator=generator).repeat(arms, 1, 1, 1)
+        return torch.full((arms,), math.log(self.START)), coefficients
+
+    def signal(self, parameters: Parameters) -> Tensor:
+        """Return the additive signal, (A,C,H,W), in input units."""
+        _, coefficients = parameters
+        rows, columns = self._rows.to(coefficients.device), self._columns.to(coefficients.device)
+        shape = rows.T @ coefficients @ columns  # (A, C, H, W)
+        peak = shape.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+        scale = self.strength(parameters) * (self._spec.high - self._spec.low)
+        return shape / peak * scale[:, None, None, None]
+
+    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Add the signals: (N,C,H,W) → (A,N,C,H,W)."""
+        return (images[None] + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
+
+    def strength(self, parameters: Parameters) -> Tensor:
+        """Return the L∞ norm of the signal over the input range, (A,), > 0."""
+        return parameters[0].exp()
+
+    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
+        """Multiply the amplitudes."""
+        amplitude, coefficients = parameters
+        return amplitude + factor.log(), coefficients
+
+    def portrait(self, parameters: Parameters) -> Tensor:
+        """Show the signals on mid-grey, (A,C,H,W)."""
+        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]

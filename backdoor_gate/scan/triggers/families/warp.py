@@ -1,0 +1,81 @@
+"""Smooth geometric distortions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+from backdoor_gate.scan.triggers.schedule import ScheduleSettings
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+    from backdoor_gate.scan.triggers.families.interface import Parameters
+
+
+class Warp:
+    """x'(q) = x(q + d·f(q)/max|f|), f a 5×5 grid of offsets, bicubic in between; strength d in pixels.
+
+    Source of the attack: WaNet, Nguyen and Tran, ICLR 2021, section 3.2 (control grid, bicubic upsampling, clipping).
+    """
+
+    name: ClassVar[str] = "warp"
+    unit: ClassVar[str] = "pixels of displacement"
+    learning_rate: ClassVar[float] = 0.2
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=0.2)
+
+    GRID: ClassVar[int] = 5
+    START: ClassVar[float] = 1.0
+    """First displacement, in pixels."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+
+    def start(self, arms: int, generator: Generator) -> Parameters:
+        """Start every arm from the same random one-pixel warp."""
+        offsets = torch.randn((1, 2, self.GRID, self.GRID), generator=generator).repeat(arms, 1, 1, 1)
+        return torch.full((arms,), math.log(self.START)), offsets
+
+    def flow(self, parameters: Parameters) -> Tensor:
+        """Return the displacement of every pixel as (A, H, W, 2), in pixels, x first."""
+        _, height, width = self._spec.shape
+        field = F.interpolate(parameters[1], size=(height, width), mode="bicubic", align_corners=True)
+        peak = field.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+        return (field / peak * self.strength(parameters)[:, None, None, None]).permute(0, 2, 3, 1)
+
+    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Warp the images: (N,C,H,W) → (A,N,C,H,W)."""
+        count, channels, height, width = images.shape
+        flow = self.flow(parameters)
+        arms = flow.shape[0]
+        y, x = torch.meshgrid(
+            torch.linspace(-1, 1, height, device=images.device),
+            torch.linspace(-1, 1, width, device=images.device),
+            indexing="ij",
+        )
+        pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=images.device)
+        where = torch.stack((x, y), dim=-1) + flow * pixel  # (A, H, W, 2) in [-1, 1]
+        where = where.nan_to_num(posinf=2.0, neginf=-2.0)  # grid_sample reads beyond the image where a place is NaN
+        stacked = images.reshape(1, count * channels, height, width).expand(arms, -1, -1, -1)
+        warped = F.grid_sample(stacked, where, mode="bilinear", padding_mode="border", align_corners=True)
+        return warped.view(arms, count, channels, height, width)
+
+    def strength(self, parameters: Parameters) -> Tensor:
+        """Return the largest displacement along an axis in pixels, (A,), > 0."""
+        return parameters[0].exp()
+
+    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
+        """Multiply the displacements."""
+        displacement, offsets = parameters
+        return displacement + factor.log(), offsets
+
+    def portrait(self, parameters: Parameters) -> Tensor:
+        """Show what the warps do to a chequerboard, (A,C,H,W)."""
+        channels, height, width = self._spec.shape
+        cell = max(2, min(height, width) // 7)
+        rows, columns = torch.arange(height) // cell, torch.arange(width) // cell
+        board = ((rows[:, None] + columns) % 2).float() * (self._spec.high - self._spec.low) + self._spec.low
+        return self.apply(parameters, board.expand(1, channels, -1, -1).to(parameters[0].device))[:, 0]

@@ -1,0 +1,137 @@
+"""The engine: all arms of a family in one batch, the weakest trigger that works kept for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+from backdoor_gate.scan.triggers.images import Images, batches
+from backdoor_gate.scan.triggers.replay import Logits, settle
+from backdoor_gate.scan.triggers.schedule import CostSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backdoor_gate.scan.triggers.arms import Arms
+    from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
+
+BETAS = (0.5, 0.9)
+"""Adam's decay rates in Neural Cleanse's public code: short memories suit a moving cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class InversionBudget:
+    """What every arm gets, the same for all of them, so that their strengths can be compared."""
+
+    steps: int
+    images: int
+    """Per step, shared by all arms."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Inversion:
+    """The weakest working trigger of each arm.
+
+    Attributes:
+        strength: (A,) in the family's unit; of the last trigger tried where none worked.
+        works: (A,) bool, whether it reaches the required success on the images that it was optimised on.
+        parameters: of the triggers.
+    """
+
+    strength: Tensor
+    works: Tensor
+    parameters: Parameters
+
+
+class _Weakest:
+    """Keep-the-best: the weakest trigger per arm among those that work."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = tuple(p.detach().clone() for p in parameters)
+        self.strength = torch.full((len(parameters[0]),), torch.inf, device=parameters[0].device)
+
+    @torch.no_grad()
+    def offer(self, parameters: Parameters, strength: Tensor, works: Tensor) -> None:
+        better = works & (strength < self.strength)
+        self.strength = torch.where(better, strength, self.strength)
+        for kept, new in zip(self.parameters, parameters, strict=True):
+            kept.copy_(torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, kept))
+
+    def or_last(self, last: Parameters, strength: Tensor) -> Parameters:
+        """Return the kept triggers; the last one tried for the arms where none worked."""
+        self.offer(last, strength, ~self.strength.isfinite())
+        return self.parameters
+
+
+def step_loss(  # noqa: PLR0913, PLR0917 (the terms of the loss)
+    logits: Logits, family: TriggerFamily, parameters: Parameters, arms: Arms, batch: Images, cost: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weigh success against strength for every arm.
+
+    Returns:
+        The loss, summed over the arms (whose gradients are independent); the success rates (A,) on the batch; the
+        strengths (A,).
+    """
+    triggered = family.apply(parameters, batch.images)  # (A, N, C, H, W)
+    arm_count, count = triggered.shape[:2]
+    output = logits(triggered.flatten(0, 1))  # (A·N, K)
+    target = arms.target.repeat_interleave(count)
+    weight = arms.weights(batch.labels)  # (A, N)
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1)
+    entropy = F.cross_entropy(output, target, reduction="none").view(arm_count, count)
+    success = ((output.detach().argmax(dim=1) == target).view(arm_count, count) * weight).sum(dim=1)
+    strength = family.strength(parameters)
+    loss = (entropy * weight).sum() + (cost * strength).sum()
+    return loss, success, strength.detach()
+
+
+def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
+    logits: Logits,
+    family: TriggerFamily,
+    arms: Arms,
+    images: Images,
+    budget: InversionBudget,
+    generator: torch.Generator,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> Inversion:
+    """Optimise one trigger per arm, all in one batch.
+
+    Args:
+        logits: the frozen network.
+        family: the kind of trigger.
+        arms: A pairs of sources and target.
+        images: those to optimise on; each step draws `budget.images` of them, the same for every arm.
+        budget: steps and images per step.
+        generator: of the start and of the batches, on CPU.
+        on_step: called with the number of steps done.
+
+    Raises:
+        FloatingPointError: a trigger went to NaN or infinity on the way; then nothing is known of that arm.
+
+    Source: Neural Cleanse's loop with the dynamic cost, for all classes at once (Wang et al., IEEE S&P 2019).
+    """
+    device = images.labels.device
+    parameters = tuple(p.to(device).requires_grad_() for p in family.start(len(arms), generator))
+    optimiser = torch.optim.Adam(parameters, lr=family.learning_rate, betas=BETAS)
+    schedule = CostSchedule(len(arms), family.schedule, device)
+    weakest = _Weakest(parameters)
+    drawn = batches(len(images), budget.images, budget.steps, generator).to(device)
+    for done, chosen in enumerate(drawn, 1):
+        batch = images[chosen]
+        loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
+        schedule.update(success)
+        weakest.offer(parameters, strength, schedule.success >= family.schedule.bar)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        if not all(p.isfinite().all() for p in parameters):
+            raise FloatingPointError("the optimisation did not stay finite")
+        on_step(done)
+    with torch.no_grad():
+        kept = weakest.or_last(parameters, family.strength(parameters))
+        settled, works = settle(logits, family, kept, arms, images)
+        return Inversion(family.strength(settled), works, settled)

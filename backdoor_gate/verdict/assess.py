@@ -1,0 +1,137 @@
+"""One detector's evidence, judged by itself: what stands out, and whether it is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
+from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
+from backdoor_gate.verdict.scales import SCALES, Scale, why_large, why_small
+from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+WORKING_SUCCESS = 0.9
+"""Share of held-out images that a trigger must send to its class before it counts as one."""
+
+
+def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: float) -> DetectorResult:
+    """Judge one detector.
+
+    Args:
+        evidence: what it brought.
+        required: whether the policy requires it.
+        rate: false-block rate of this detector alone, in (0, 0.5].
+        max_unmeasured: the policy's share of classes that may be censored.
+    """
+    spec = BY_NAME[evidence.detector]
+    blank = DetectorResult(spec.name, required, Status.MEASURED, "", unit=spec.unit)
+    if isinstance(evidence, NotApplicable):
+        return replace(blank, status=Status.NOT_APPLICABLE, reason=evidence.reason)
+    if isinstance(evidence, Inconclusive):
+        return replace(blank, status=Status.INCONCLUSIVE, reason=evidence.reason, cost=evidence.cost)
+    filled = replace(
+        blank,
+        per_class=evidence.values,
+        success=evidence.success,
+        unmeasured=tuple(k for k, value in enumerate(evidence.values) if value is None),
+        cost=evidence.cost,
+        artefacts=evidence.artefacts,
+    )
+    return _judge(filled, evidence, spec, rate, max_unmeasured)
+
+
+def _judge(
+    result: DetectorResult, evidence: Measured, spec: DetectorSpec, rate: float, max_unmeasured: float
+) -> DetectorResult:
+    scale, classes = SCALES[spec.name], len(evidence.values)
+    allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
+    result = _with_index(result, evidence.values, spec, scale, rate)
+    found = {k: why for k in range(classes) if (why := _why_suspect(result, evidence, spec, scale, k)) is not None}
+    reasons = {k: found[k] for k in _most_extreme_first(found, evidence.values, spec)}
+    if reasons:
+        words = "; ".join(f"class {k}: {why}" for k, why in reasons.items())
+        # A margin or a weight score has no trigger to replay: by itself it does not block, see corroborate.py.
+        return replace(result, suspect_classes=tuple(reasons), blocking=evidence.success is not None, reason=words)
+    if len(result.unmeasured) > allowed * classes:
+        share = len(result.unmeasured) / classes
+        return replace(
+            result,
+            status=Status.INCONCLUSIVE,
+            reason=f"no trigger reached {len(result.unmeasured)} of {classes} classes "
+            f"({share:.0%}, at most {allowed:.0%})",
+        )
+    unseen = sum(rate is None for rate in evidence.success or ())
+    if unseen > max_unmeasured * classes:
+        return replace(
+            result,
+            status=Status.INCONCLUSIVE,
+            reason=f"too few held-out images to replay the triggers of {unseen} of {classes} classes",
+        )
+    return replace(result, reason="no class stands out")
+
+
+def _most_extreme_first(classes: Iterable[int], values: Sequence[float | None], spec: DetectorSpec) -> list[int]:
+    """Return the classes, all measured, the one that stands out most in front."""
+    sign = 1 if spec.side is Side.SMALL else -1
+    return sorted(classes, key=lambda k: (sign * (values[k] or 0.0), k))
+
+
+def _with_index(
+    result: DetectorResult, values: Sequence[float | None], spec: DetectorSpec, scale: Scale, rate: float
+) -> DetectorResult:
+    """Add anomaly index, threshold and p-value where an outlier rule has power."""
+    small = spec.side is Side.SMALL
+    on_scale = [_logarithm(value) if scale.logarithm else value for value in values]
+    found = outlier(on_scale, small=small)
+    threshold = critical_value(len(values), rate) if len(values) >= FEWEST_CLASSES else None
+    if found is None:
+        return replace(result, threshold=threshold)
+    return replace(result, anomaly_index=found.index, threshold=threshold, p_value=found.p_value)
+
+
+def _logarithm(value: float | None) -> float | None:
+    """Return log(value); a value that is not positive is the smallest there can be."""
+    return None if value is None else math.log(max(value, 1e-12))
+
+
+def _why_suspect(
+    result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale, class_index: int
+) -> str | None:
+    """Return why a class is suspect, None where it is not."""
+    value = evidence.values[class_index]
+    if value is None or not works(evidence, class_index):
+        return None
+    words = _why_outlier(result, evidence.values, spec, value)
+    why_extreme = why_small if spec.side is Side.SMALL else why_large
+    extreme = why_extreme(scale, evidence.values, class_index, spec.unit, few=len(evidence.values) < FEWEST_CLASSES)
+    found = " and ".join(why for why in (words, extreme) if why)
+    if not found:
+        return None
+    rate = None if evidence.success is None else evidence.success[class_index]
+    where = "held-out images" if evidence.verified else "synthetic probes (not verified)"
+    return found if rate is None else f"its trigger sends {rate:.0%} of {where} there, and {found}"
+
+
+def works(evidence: Measured, class_index: int) -> bool:
+    """Tell whether the trigger works on held-out images, where the detector has one."""
+    if evidence.success is None:
+        return True
+    rate = evidence.success[class_index]
+    return rate is not None and rate >= WORKING_SUCCESS
+
+
+def _why_outlier(
+    result: DetectorResult, values: Sequence[float | None], spec: DetectorSpec, value: float
+) -> str | None:
+    """Return in words that this value is the outlier beyond the threshold, None where it is not."""
+    if result.anomaly_index is None or result.threshold is None or result.anomaly_index <= result.threshold:
+        return None
+    known = [v for v in values if v is not None]
+    extreme = min(known) if spec.side is Side.SMALL else max(known)
+    if value != extreme:
+        return None
+    return f"{value:.4g} {spec.unit} has anomaly index {result.anomaly_index:.1f}, beyond {result.threshold:.1f}"

@@ -1,0 +1,47 @@
+"""A margin has no trigger to replay; together with a small trigger to the same class it is evidence all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backdoor_gate.records import Status
+from backdoor_gate.verdict.assess import WORKING_SUCCESS
+from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.statistics import runner_up
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.records import DetectorResult
+
+BORNE_OUT = ("max_margin",)
+"""Detectors that block when a trigger bears them out. Statistics of the weights are not among them: they inform."""
+
+
+def corroborate(results: Sequence[DetectorResult]) -> tuple[DetectorResult, ...]:
+    """Make a suspicion without a trigger block where a working trigger of another detector points at the same class."""
+    return tuple(_borne_out(result, results) if result.name in BORNE_OUT else result for result in results)
+
+
+def _borne_out(result: DetectorResult, results: Sequence[DetectorResult]) -> DetectorResult:
+    for k in result.suspect_classes:
+        for other in results:
+            if (share := _supporting_share(other, k)) is not None:
+                why = (
+                    f"{result.reason}; borne out by {other.name}, whose trigger to class {k} works at {share:.2f} "
+                )
+                return replace(result, blocking=True, suspect_classes=(k,), reason=why + "of the next class")
+    return result
+
+
+def _supporting_share(other: DetectorResult, class_index: int) -> float | None:
+    """Return the trigger's share of the next class where it is small enough and works on held-out images."""
+    limit = SCALES[other.name].supports
+    if limit is None or other.status is not Status.MEASURED or other.success is None:
+        return None
+    value, rate = other.per_class[class_index], other.success[class_index]
+    rival = runner_up(other.per_class, class_index)
+    if value is None or rival is None or rate is None or rate < WORKING_SUCCESS:
+        return None
+    return value / rival if value <= limit * rival else None

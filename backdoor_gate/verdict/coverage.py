@@ -1,0 +1,35 @@
+"""What a verdict speaks of, and what it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backdoor_gate.catalogue import BY_NAME, DETECTORS
+from backdoor_gate.records import Coverage, DetectorResult, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEVER_TESTED = (
+    "source-specific and all-to-all attacks (arms from single source classes)",
+    "sample-specific triggers (input-aware, generated per image)",
+    "backdoors that are provably hidden in the weights",
+    "input other than images",
+)
+"""What no detector of the pack looks for."""
+
+
+def coverage(results: Sequence[DetectorResult], *, clean_data: bool) -> Coverage:
+    """Return what was and was not tested.
+
+    Args:
+        results: of the detectors that were to run.
+        clean_data: whether the pipeline gave clean images.
+    """
+    measured = {result.name for result in results if result.status is Status.MEASURED}
+    tested = tuple(f"{name}: {BY_NAME[name].claim}" for name in BY_NAME if name in measured)
+    missing = tuple(
+        f"{spec.name}: not run, so not looked for: {spec.claim}" for spec in DETECTORS if spec.name not in measured
+    )
+    unverified = () if clean_data else ("success of the recovered triggers on real images (synthetic probes only)",)
+    return Coverage(tested, (*missing, *unverified, *NEVER_TESTED))

@@ -1,0 +1,115 @@
+"""The decision over all detectors. The one place where evidence becomes a verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.errors import GateError, RefusedError
+from backdoor_gate.records import Decision, DetectorResult, Evidence, NotApplicable, Scan, Status, Suspicion, Verdict
+from backdoor_gate.verdict.assess import assess
+from backdoor_gate.verdict.corroborate import corroborate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.verdict.judgement import Judgement
+
+WEAK_P_VALUE = 0.05
+"""Below this an index that does not block is worth a word, shared out over the detectors."""
+
+CHANCE_SIGMAS = 3.0
+"""Accuracy must exceed guessing by so many standard errors, or the data does not belong to the model."""
+
+
+def decide(scan: Scan, judgement: Judgement) -> Decision:
+    """Judge a finished scan: BLOCK before INCONCLUSIVE before PASS.
+
+    Every required detector must have brought evidence, and exactly once; what is missing, doubled or not of this pack
+    makes the scan INCONCLUSIVE.
+    """
+    results = corroborate(_assess_all(scan, judgement))
+    suspects = _suspects(results)
+    if suspects:
+        reasons = tuple(f"{result.name}: {result.reason}" for result in results if result.blocking)
+        return Decision(Verdict.BLOCK, Suspicion.NONE, suspects, reasons, results)
+    weak = _weak_reasons(results)
+    suspicion = Suspicion.WEAK if weak else Suspicion.NONE
+    missing = (*_missing(scan.evidence, results, judgement), *_wrong_data(scan))
+    if missing:
+        return Decision(Verdict.INCONCLUSIVE, suspicion, (), (*missing, *weak), results)
+    clear = "no evidence of a backdoor under the tests listed"
+    return Decision(Verdict.PASS, suspicion, (), (clear, *weak), results)
+
+
+def failed(error: GateError) -> Decision:
+    """Judge an audit that ended before there was anything to judge."""
+    verdict = Verdict.REFUSED if isinstance(error, RefusedError) else Verdict.INCONCLUSIVE
+    return Decision(verdict, Suspicion.NONE, (), (str(error),))
+
+
+def _assess_all(scan: Scan, judgement: Judgement) -> tuple[DetectorResult, ...]:
+    """Judge each detector at its share of the false-block rate."""
+    blocking = sum(_can_block(evidence) for evidence in scan.evidence)
+    rate = judgement.false_block_rate / max(1, blocking)
+    return tuple(
+        assess(
+            evidence,
+            required=evidence.detector in judgement.required,
+            rate=rate,
+            max_unmeasured=judgement.max_unmeasured,
+        )
+        for evidence in scan.evidence
+        if evidence.detector in BY_NAME
+    )
+
+
+def _suspects(results: Sequence[DetectorResult]) -> tuple[int, ...]:
+    """Return the classes that blocking detectors suspect, the most extreme of the most certain detector first."""
+    blocking = sorted((r for r in results if r.blocking), key=lambda r: -(r.anomaly_index or 0.0))
+    return tuple(dict.fromkeys(k for result in blocking for k in result.suspect_classes))
+
+
+def _can_block(evidence: Evidence) -> bool:
+    """Tell whether this evidence can block by itself: it has triggers to replay."""
+    return getattr(evidence, "success", None) is not None
+
+
+def _missing(evidence: Sequence[Evidence], results: Sequence[DetectorResult], judgement: Judgement) -> tuple[str, ...]:
+    """Return why required evidence is missing, one reason per detector."""
+    excused = {e.detector for e in evidence if isinstance(e, NotApplicable) and not e.by_candidate}
+    by_name = {result.name: result for result in results}
+    reasons = []
+    for name in judgement.required:
+        result = by_name.get(name)
+        if result is None or sum(r.name == name for r in results) != 1:
+            reasons.append(f"{name}: required, but the scan holds no single result of it")
+        elif result.status is not Status.MEASURED and name not in excused:
+            reasons.append(f"{name}: {result.reason}")
+    return tuple(reasons)
+
+
+def _wrong_data(scan: Scan) -> tuple[str, ...]:
+    """Return a reason when the clean data does not fit the model: inversion on other images measures nothing."""
+    if scan.data.accuracy is None:
+        return ()
+    chance = 1 / scan.num_classes
+    error = math.sqrt(chance * (1 - chance) / max(1, scan.data.images))
+    if scan.data.accuracy > chance + CHANCE_SIGMAS * error:
+        return ()
+    fault = f"the model's accuracy on the clean data is {scan.data.accuracy:.0%}, no better than guessing"
+    return (f"{fault}: check model.input.range, model.input.normalize and the order of the classes",)
+
+
+def _weak_reasons(results: Sequence[DetectorResult]) -> tuple[str, ...]:
+    """Return what stood out without blocking."""
+    measured = [result for result in results if result.status is Status.MEASURED and not result.blocking]
+    limit = WEAK_P_VALUE / max(1, len(measured))
+    return tuple(
+        f"weak suspicion, {result.name}: {result.reason}"
+        if result.suspect_classes
+        else f"weak suspicion, {result.name}: anomaly index {result.anomaly_index:.1f} (p = {result.p_value:.2g})"
+        for result in measured
+        if result.suspect_classes or (result.p_value is not None and result.p_value < limit)
+    )

@@ -1,0 +1,98 @@
+"""Each detector's own scale: how weak a trigger must be to count as planted where no outlier rule can tell.
+
+Provisional, from a few dozen public and home-trained networks (10 classes of 28×28 and 32×32 images, and 2 to 4
+classes): every report that rests on them says `calibrated: false`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backdoor_gate.verdict.statistics import median_of, runner_up
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Limits of a detector's values; None where a limit does not exist.
+
+    Attributes:
+        absolute: a strength at or below it is small whatever the other classes.
+        of_median: a strength below this share of the median class is small.
+        of_runner_up: a strength at or below this share of the next class is small.
+        comparable: shares only count for strengths up to this one.
+        above_runner_up: a value (of a detector that suspects large ones) of at least this multiple of the next class is
+            large.
+        supports: a strength at or below this share of the next class is small enough to bear out a large margin.
+        logarithm: whether the outlier index is taken of the values' logarithm (strengths) or of the values (scores
+            that are logarithms already).
+        max_unmeasured: share of classes that may be censored before the measurement counts as missing; None leaves
+            it to the policy. Most warps never reach any class, so theirs may all be.
+    """
+
+    absolute: float | None = None
+    of_median: float | None = None
+    of_runner_up: float | None = None
+    comparable: float = math.inf
+    above_runner_up: float | None = None
+    supports: float | None = None
+    logarithm: bool = True
+    max_unmeasured: float | None = None
+
+
+SCALES: dict[str, Scale] = {
+    "final_layer": Scale(logarithm=False),
+    "max_margin": Scale(above_runner_up=1.4),
+    "neural_cleanse": Scale(absolute=0.015, of_median=0.33, supports=0.8),
+    "spectral_inversion": Scale(of_runner_up=0.5, supports=0.8),
+    "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
+}
+
+
+def why_small(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
+    """Return in words why a class's trigger is small on its family's own scale; None where it is not.
+
+    Args:
+        scale: the family's.
+        values: (K,) strengths, None where censored.
+        class_index: the class in question.
+        unit: of the strengths, for the words.
+        few: whether there are too few classes to compare them: then only the absolute scale counts.
+    """
+    value = values[class_index]
+    if value is None:
+        return None
+    if scale.absolute is not None and value <= scale.absolute:
+        return f"{value:.4g} {unit} is at most {scale.absolute:g}"
+    if few or value > scale.comparable:
+        return None
+    middle, rival = median_of(values), runner_up(values, class_index)
+    if scale.of_median is not None and middle is not None and value < scale.of_median * middle:
+        return f"{value:.4g} {unit} is {value / middle:.2f} of the median class, below {scale.of_median:g}"
+    if scale.of_runner_up is not None and rival is not None and value <= scale.of_runner_up * rival:
+        return f"{value:.4g} {unit} is {value / rival:.2f} of the next class, at most {scale.of_runner_up:g}"
+    return None
+
+
+def why_large(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
+    """Return in words why a class's value is large on the detector's own scale; None where it is not.
+
+    Args:
+        scale: of the detector.
+        values: (K,) values, none censored.
+        class_index: the class in question.
+        unit: of the values, for the words.
+        few: whether there are too few classes to compare them.
+    """
+    value = values[class_index]
+    others = [other for at, other in enumerate(values) if at != class_index and other is not None]
+    if few or value is None or scale.above_runner_up is None or not others:
+        return None
+    rival = max(others)
+    if rival <= 0 or value < scale.above_runner_up * rival:
+        return None
+    return f"{value:.4g} {unit} is {value / rival:.2f} of the next class, at least {scale.above_runner_up:g}"

@@ -1,0 +1,1 @@
+"""Benchmarks of the gate; nothing here is installed with the package."""

@@ -1,0 +1,109 @@
+"""Measure every network of the zoo with the shipped detectors and keep the raw class vectors.
+
+    python -m benchmarks.measure --split development [--only PATTERN] [--no-data] [--out FILE]
+
+Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
+thresholds are worked out from these lines by `benchmarks.separate`, without the networks. Networks that are already in
+the file are skipped, so a run can be interrupted.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from backdoor_gate.catalogue import DETECTORS, DetectorPlan
+from backdoor_gate.records import Architecture, Declared, Evidence, Job, Limits, Measured
+from backdoor_gate.scan import session
+from benchmarks.zoo import data as zoo_data
+
+ROOT = Path(__file__).resolve().parents[1]
+ZOO = ROOT / "benchmarks" / "work" / "zoo"
+CLEAN_IMAGES = 500
+
+
+def clean_file(meta: dict[str, Any]) -> Path:
+    """Return an npz of test images of a network's classes, written once."""
+    classes = tuple(meta["classes"]) if meta["classes"] else None
+    name = meta["dataset"] + ("" if classes is None else "-" + "-".join(map(str, classes)))
+    path = ROOT / "benchmarks" / "work" / "data" / f"{name}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset = zoo_data.load(meta["dataset"])
+        dataset = dataset.subset(classes) if classes else dataset
+        np.savez(path, images=dataset.test_images.numpy(), labels=dataset.test_labels.numpy())
+    return path
+
+
+def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Job:
+    """Return the scan of one network with every detector at its default settings."""
+    kwargs = tuple(sorted(meta["architecture"]["kwargs"].items()))
+    plans = tuple(DetectorPlan(spec.name, spec.required, _defaults(spec.settings())) for spec in DETECTORS)
+    return Job(
+        candidate=folder,
+        formats=("safetensors",),
+        declared=Declared(num_classes=meta["num_classes"], shape=tuple(meta["input_shape"])),
+        signature=None,
+        architecture=Architecture(meta["architecture"]["target"], ROOT, kwargs, digest=""),
+        data=clean_file(meta) if with_data else None,
+        max_images=CLEAN_IMAGES,
+        detectors=plans,
+        device="auto",
+        seed=seed,
+        limits=Limits(seconds=3600, memory=8 << 30),
+    )
+
+
+def _defaults(settings: object) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__slots__}  # type: ignore[attr-defined]
+
+
+def row(evidence: Evidence) -> dict[str, Any]:
+    """Return one detector's evidence as plain JSON values."""
+    if not isinstance(evidence, Measured):
+        return {"missing": evidence.reason}
+    cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
+    return {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
+
+
+@click.command()
+@click.option("--split", default="development", type=click.Choice(["development", "evaluation"]))
+@click.option("--only", default="*", help="Pattern of network names.")
+@click.option("--no-data", is_flag=True, help="Measure on synthetic probes.")
+@click.option("--seed", default=0)
+@click.option("--threads", default=0, help="0: as many as there are cores.")
+@click.option("--out", type=click.Path(path_type=Path), default=None)
+def main(split: str, only: str, no_data: bool, seed: int, threads: int, out: Path | None) -> None:
+    """Measure the networks that are there and not yet in the output."""
+    if threads:
+        torch.set_num_threads(threads)
+    out = out or ROOT / "benchmarks" / "results" / f"measured-{split}{'-no-data' if no_data else ''}.jsonl"
+    done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.exists() else set()
+    for path in sorted(ZOO.glob("*/meta.json")):
+        meta = json.loads(path.read_text())
+        if meta["split"] != split or meta["name"] in done or not fnmatch.fnmatch(meta["name"], only):
+            continue
+        started = time.monotonic()
+        scan = session.measure(job(path.parent, meta, with_data=not no_data, seed=seed), lambda _: None)
+        kept = ("name", "split", "dataset", "network", "family", "role", "targets", "num_classes", "attack_success")
+        line = {key: meta[key] for key in kept} | {
+            "accuracy": scan.data.accuracy,
+            "seed": seed,
+            "seconds": round(time.monotonic() - started, 1),
+            "detectors": {evidence.detector: row(evidence) for evidence in scan.evidence},
+        }
+        with out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(meta["name"], line["seconds"], "s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
