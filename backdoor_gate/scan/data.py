@@ -134,7 +134,7 @@ def _array(file: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
     size = file.getinfo(name).file_size
     with file.open(name) as member:
         shape, dtype = _header(member)
-    if size > MAX_ARRAY_BYTES or False:
+    if size > MAX_ARRAY_BYTES or prod(shape) * dtype.itemsize > size:
         raise _fault(f"array {name!r} is larger than its data or than {MAX_ARRAY_BYTES >> 30} GiB", path)
     if dtype.kind not in "uif":
         raise _fault(f"array {name!r} holds no numbers but {dtype}", path)

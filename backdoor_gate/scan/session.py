@@ -27,7 +27,7 @@ from backdoor_gate.scan import loading, probes
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
-from backdoor_gate.scan.detectors.interface import Context, OutOfTimeError
+from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers.images import Images
 
@@ -58,7 +58,7 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
         UsageError: the clean data, the policy's architecture or its declarations are wrong.
         UnmeasuredError: the model cannot be measured at all.
     """
-    started = time.monotonic()
+    deadline = time.monotonic() + job.limits.seconds * (1 - REPORTING_RESERVE)
     torch.manual_seed(job.seed)
     device = choose_device(job.device)
     clean = None
@@ -66,10 +66,9 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
         clean = load_clean(job.data, job.declared, max_images=job.max_images, seed=job.seed)
     spec, num_classes = agree(job.declared, shape_of(clean), job.signature)
     model = loading.load(job.candidate, job.formats, job.architecture, num_classes)
-    subject = Subject(model, spec, num_classes, device)
+    subject = Subject(model, spec, num_classes, device, deadline)
     images, facts = prepare(subject, clean, job.seed)
-    deadline = started + job.limits.seconds * (1 - REPORTING_RESERVE)
-    evidence = run_detectors(job, subject, images, deadline, on_progress)
+    evidence = run_detectors(job, subject, images, on_progress)
     runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
     return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime)
 
@@ -132,9 +131,7 @@ class _Clock:
         return max(0.0, (time.monotonic() - self.started) * (self.planned - done) / done)
 
 
-def run_detectors(
-    job: Job, subject: Subject, images: Probes, deadline: float, on_progress: OnProgress
-) -> tuple[Evidence, ...]:
+def run_detectors(job: Job, subject: Subject, images: Probes, on_progress: OnProgress) -> tuple[Evidence, ...]:
     """Run every detector of the job, in its order; a failure of one is evidence, and the others still run."""
     by_name = {detector.name: detector for detector in DETECTORS}
     activation_bytes = free_for_activations(job.limits.memory, subject.device)
@@ -145,7 +142,7 @@ def run_detectors(
             left = clock.seconds_left(subject.passes)
             on_progress(Progress(position, done, max(1, total), (first, last), left))
 
-        context = Context(subject, images, plan.settings, job.seed, deadline, activation_bytes, report)
+        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report)
         pairs.append((by_name[plan.name], context))
     planned = sum(detector.planned_passes(context) for detector, context in pairs)
     clock = _Clock(time.monotonic(), max(1, planned), subject.passes)
@@ -157,10 +154,8 @@ def run_one(detector: Detector, context: Context) -> Evidence:
     started, before = time.monotonic(), context.subject.passes
     try:
         evidence = detector.measure(context)
-    except OutOfTimeError as error:
-        evidence = Inconclusive(detector.name, str(error), Cost(model_passes=context.subject.passes - before))
     except (UnmeasuredError, ArithmeticError, IndexError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
         evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
     return timed(evidence, time.monotonic() - started)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +25,10 @@ PROBES = 8
 """Images of the first forward pass."""
 
 
+class OutOfTimeError(UnmeasuredError):
+    """The scan's time is over; raised between two passes, so that what was measured before can still be reported."""
+
+
 class Subject:
     """A frozen classifier of images in the policy's input range.
 
@@ -32,9 +38,17 @@ class Subject:
         device: where it runs.
         final_layer: its last linear layer, None where none was found.
         passes: images put through it so far.
+        deadline: on the monotonic clock; no pass begins after it.
     """
 
-    def __init__(self, model: LoadedModel, spec: InputSpec, num_classes: int | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        spec: InputSpec,
+        num_classes: int | None,
+        device: torch.device,
+        deadline: float = math.inf,
+    ) -> None:
         """Put the model on the device and check its output on probes.
 
         Raises:
@@ -44,6 +58,7 @@ class Subject:
         self.device = device
         self.final_layer: FinalLayer | None = model.final_layer
         self.passes = 0
+        self.deadline = deadline
         self._network: nn.Module = model.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (_per_channel(values, device) for values in (spec.mean, spec.std))
         output = self._first_output(num_classes)
@@ -59,6 +74,8 @@ class Subject:
         return (output + PROBABILITY_FLOOR).log() if self._probabilities else output
 
     def _output(self, images: Tensor) -> Tensor:
+        if time.monotonic() > self.deadline:
+            raise OutOfTimeError("out of time", hint="raise limits.time or --budget")
         self.passes += images.shape[0]
         if self._mean is not None and self._std is not None:
             images = (images - self._mean) / self._std
@@ -73,6 +90,8 @@ class Subject:
         try:
             output = self._output(probes)
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            if "memory" in str(error):  # torch's allocators raise plain RuntimeErrors
+                raise
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UnmeasuredError(
                 f"the model does not take images of shape {list(self.spec.shape)}: {line}",

@@ -28,9 +28,7 @@ def _borne_out(result: DetectorResult, results: Sequence[DetectorResult]) -> Det
     for k in result.suspect_classes:
         for other in results:
             if (share := _supporting_share(other, k)) is not None:
-                why = (
-                    f"{result.reason}; borne out by {other.name}, whose trigger to class {k} works at {share:.2f} "
-                )
+                why = f"{result.reason}; borne out by {other.name}, whose trigger to class {k} works at {share:.2f} "
                 return replace(result, blocking=True, suspect_classes=(k,), reason=why + "of the next class")
     return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.subject import Subject
 
 
-class OutOfTimeError(Exception):
-    """The scan's time is over; raised between two steps, so that what was measured before can still be reported."""
-
-
 @dataclass(slots=True)
 class Context:
     """What a detector works with.
@@ -27,7 +22,6 @@ class Context:
         probes: images to optimise on and images held out.
         settings: of this detector, complete and validated.
         seed: of every random draw; the same seed gives the same evidence.
-        deadline: on the monotonic clock; see `tick`.
         report: takes (steps done, steps in all, first class, last class).
         activation_bytes: memory that the activations of one batch may take.
     """
@@ -36,19 +30,8 @@ class Context:
     probes: Probes
     settings: dict[str, Any]
     seed: int
-    deadline: float
     activation_bytes: int
     report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
-
-    def tick(self, done: int, total: int, first: int, last: int) -> None:
-        """Report one step, and stop here if the time is over.
-
-        Raises:
-            OutOfTimeError: the deadline has passed.
-        """
-        self.report(done, total, first, last)
-        if time.monotonic() > self.deadline:
-            raise OutOfTimeError(f"out of time after step {done} of {total}")
 
 
 class Detector(Protocol):
@@ -64,6 +47,6 @@ class Detector(Protocol):
         """Measure every class.
 
         Raises:
-            OutOfTimeError: see `Context.tick`.
+            OutOfTimeError: the subject's deadline has passed.
         """
         ...

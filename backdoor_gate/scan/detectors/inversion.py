@@ -87,7 +87,7 @@ class InversionDetector:
             context.probes.optimise,
             InversionBudget(steps, context.settings["images"]),
             torch.Generator().manual_seed(context.seed),  # the same for every group: the arms stay comparable
-            lambda done: context.tick(at // size * steps + done, total, at, last),
+            lambda done: context.report(at // size * steps + done, total, at, last),
         )
         success = success_rates(context.subject.logits, family, inversion.parameters, group, context.probes.held_out)
         return _Group(inversion, success)

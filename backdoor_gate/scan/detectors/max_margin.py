@@ -53,7 +53,7 @@ class MaxMargin:
         """Return the largest margin of each class in [first, end), (end - first,).
 
         Raises:
-            FloatingPointError: the network's gradient is NaN or infinite, so that no step leads anywhere.
+            FloatingPointError: the network's gradient is not finite or zero everywhere: no step leads anywhere.
         """
         subject, steps = context.subject, context.settings["steps"]
         targets = torch.arange(first, end, device=subject.device).repeat_interleave(len(starts))
@@ -64,10 +64,12 @@ class MaxMargin:
             (gradient,) = torch.autograd.grad(margin(subject, images, targets).sum(), images)
             if not gradient.isfinite().all():
                 raise FloatingPointError("the gradient is not finite")
+            if done == 0 and not gradient.any():
+                raise FloatingPointError("the gradient vanishes")
             step = length * 0.5 * (1 + math.cos(math.pi * done / steps))
             images = (images.detach() + step * gradient.sign()).clamp(subject.spec.low, subject.spec.high)
             climbed = first * steps + (done + 1) * (end - first)
-            context.tick(climbed, subject.num_classes * steps, first, end - 1)
+            context.report(climbed, subject.num_classes * steps, first, end - 1)
         with torch.no_grad():
             return margin(subject, images, targets).view(end - first, -1).amax(dim=1).cpu()
 

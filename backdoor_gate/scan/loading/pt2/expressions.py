@@ -62,9 +62,9 @@ def _is_legal(node: ast.AST) -> bool:
 
 
 def _is_legal_call(node: Any) -> bool:
-    if isinstance(node.func, ast.Attribute):
-        return node.func.attr in _METHODS
-    return isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+    # Which methods may be called is the rule for attributes.
+    named = isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+    return named or isinstance(node.func, ast.Attribute)
 
 
 _RULES: dict[type[ast.AST], Callable[[Any], bool]] = {

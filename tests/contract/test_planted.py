@@ -1,0 +1,94 @@
+"""Each detector against the attack it claims to see, and against the clean twin; judged as a candidate would be."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+import pytest
+import torch
+from support import digits
+
+from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.records import DataFacts, Decision, InputSpec, Measured, Runtime, Scan, Verdict
+from backdoor_gate.scan import probes
+from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.session import run_one
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.verdict.decide import decide
+from backdoor_gate.verdict.judgement import Judgement
+
+SEES = {"neural_cleanse": "patch", "spectral_inversion": "wave", "warp_inversion": "warp"}
+"""Detector and the planted trigger of its family."""
+
+SPEC = InputSpec((1, 16, 16))
+
+
+@cache
+def evidence(name: str, planted: str | None) -> Measured:
+    """Measure with the settings that ship, but for fewer steps."""
+    subject = Subject(digits.loaded(digits.trained(planted)), SPEC, digits.CLASSES, torch.device("cpu"))
+    settings = dataclasses.asdict(BY_NAME[name].settings())
+    if "images" in settings:
+        settings["steps"] = 100
+    split = probes.from_clean(digits.clean_images(), seed=0)
+    (detector,) = (detector for detector in DETECTORS if detector.name == name)
+    found = run_one(detector, Context(subject, split, settings, 0, 512 << 20))
+    assert isinstance(found, Measured)
+    return found
+
+
+def verdict(name: str, planted: str | None) -> Decision:
+    data = DataFacts("clean", 597, digits.accuracy(digits.trained(planted)))
+    scan = Scan(10, SPEC, "state_dict", data, (evidence(name, planted),), Runtime("2", "cpu", "C", 0))
+    return decide(scan, Judgement(0.01, (name,), 0.2))
+
+
+@pytest.mark.parametrize("planted", [None, *digits.PLANTS])
+def test_the_networks_are_what_they_claim(planted: str | None) -> None:
+    model = digits.trained(planted)
+    assert digits.accuracy(model) > 0.93
+    for other in digits.PLANTS:
+        assert (digits.attack_success(model, other) > 0.9) == (other == planted)
+
+
+@pytest.mark.parametrize(("name", "planted"), SEES.items())
+def test_a_planted_trigger_is_found_with_its_class(name: str, planted: str) -> None:
+    decision = verdict(name, planted)
+    assert decision.verdict is Verdict.BLOCK
+    assert decision.suspect_classes == (digits.TARGET,)
+    (picture,) = (a for a in evidence(name, planted).artefacts if a.name == "trigger" and a.class_index == 3)
+    assert picture.array.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_clean_twin_passes(name: str) -> None:
+    assert verdict(name, None).verdict is Verdict.PASS
+
+
+def test_the_inverted_patch_lies_where_the_planted_one_does() -> None:
+    (mask,) = (a for a in evidence("neural_cleanse", "patch").artefacts if a.name == "mask" and a.class_index == 3)
+    assert mask.array[0, -5:, -5:].sum() > 0.7 * mask.array.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("max_margin", "patch"),
+        ("max_margin", "wave"),
+        ("max_margin", "warp"),
+        ("final_layer", "wave"),
+        ("final_layer", "warp"),
+    ],
+)
+def test_the_target_ranks_first_without_data(name: str, planted: str) -> None:
+    """That is all they show on networks this small; the weights hardly show the patch."""
+    values = evidence(name, planted).values
+    assert values.index(max(values)) == digits.TARGET
+
+
+@pytest.mark.parametrize("name", ["max_margin", "final_layer"])
+@pytest.mark.parametrize("planted", digits.PLANTS)
+def test_what_has_no_trigger_never_blocks(name: str, planted: str) -> None:
+    assert verdict(name, planted).verdict is Verdict.PASS

@@ -1,0 +1,113 @@
+"""The images of a scan: halves that share nothing and mix the same classes, and images made where there are none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import digits
+
+from backdoor_gate.records import InputSpec
+from backdoor_gate.scan import probes
+from backdoor_gate.scan.probes import SYNTHETIC_LIMIT, SYNTHETIC_PER_CLASS, from_clean, predict, synthetic
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.triggers.images import Images
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def numbered(labels: list[int]) -> Images:
+    """Return images that carry their own number."""
+    return Images(torch.arange(float(len(labels))).view(-1, 1, 1, 1), torch.tensor(labels, dtype=torch.int64))
+
+
+def numbers(images: Images) -> list[int]:
+    return images.images.flatten().int().tolist()
+
+
+def subject(classes: int = 10) -> Subject:
+    model = digits.trained() if classes == 10 else digits.network(classes=classes).eval().requires_grad_(False)
+    return Subject(digits.loaded(model), InputSpec((1, 16, 16)), classes, torch.device("cpu"))
+
+
+@given(labels=st.lists(st.integers(0, 12), min_size=2, max_size=120), seed=st.integers(0, 2**31))
+def test_the_halves_are_disjoint_complete_and_balanced(labels: list[int], seed: int) -> None:
+    split = from_clean(numbered(labels), seed)
+    one, other = numbers(split.optimise), numbers(split.held_out)
+    assert sorted(one + other) == list(range(len(labels)))
+    assert len(split) == len(labels)
+    assert split.clean
+    for half in (split.optimise, split.held_out):
+        assert half.labels.tolist() == [labels[number] for number in numbers(half)]
+    counts = [Counter(half.labels.tolist()) for half in (split.optimise, split.held_out)]
+    assert all(abs(counts[0][label] - counts[1][label]) <= 1 for label in set(labels))
+    # Classes of odd size favour one half and the other in turn, unless the odd ones happen to alternate.
+    assert abs(len(one) - len(other)) <= (len(set(labels)) + 1) // 2
+
+
+@given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=50), seed=st.integers(0, 2**31))
+def test_same_seed_same_split(labels: list[int], seed: int) -> None:
+    one, other = (from_clean(numbered(labels), seed) for _ in range(2))
+    assert numbers(one.optimise) == numbers(other.optimise)
+    assert numbers(one.held_out) == numbers(other.held_out)
+
+
+def test_another_seed_another_split() -> None:
+    one, other = (set(numbers(from_clean(numbered([0] * 60), seed).optimise)) for seed in (0, 1))
+    assert one != other
+
+
+def test_the_halves_mix_their_classes() -> None:
+    """The first images of a half stand for all of it: triggers are settled on these alone."""
+    split = from_clean(numbered([k for k in range(4) for _ in range(100)]), 0)
+    assert min(Counter(split.optimise.labels[:60].tolist()).values()) >= 5
+
+
+# ---------------------------------------------------------------------------------------------- synthetic probes
+
+
+def test_synthetic_probes_cover_every_class() -> None:
+    made = synthetic(subject(), 0)
+    assert not made.clean
+    for half in (made.optimise, made.held_out):
+        assert half.images.shape == (10 * SYNTHETIC_PER_CLASS, 1, 16, 16)
+        assert 0 <= half.images.min() <= half.images.max() <= 1
+        assert min(Counter(half.labels.tolist()).get(k, 0) for k in range(10)) >= 5
+
+
+def test_synthetic_probes_are_labelled_by_the_network() -> None:
+    looked = subject()
+    made = synthetic(looked, 0)
+    assert torch.equal(made.optimise.labels, predict(looked, made.optimise.images))
+
+
+def test_synthetic_probes_follow_the_seed_and_halves_differ() -> None:
+    one, other, third = (synthetic(subject(), seed) for seed in (3, 3, 4))
+    assert torch.equal(one.optimise.images, other.optimise.images)
+    assert torch.equal(one.held_out.images, other.held_out.images)
+    assert not torch.equal(one.optimise.images, one.held_out.images)
+    assert not torch.equal(one.optimise.images, third.optimise.images)
+    assert not torch.equal(one.held_out.images, third.optimise.images)
+
+
+def test_synthetic_probes_leave_the_global_random_state_alone() -> None:
+    looked, before = subject(), torch.get_rng_state()
+    synthetic(looked, 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_many_classes_get_fewer_images_each() -> None:
+    made = synthetic(subject(classes=100), 0)
+    assert len(made.optimise) == SYNTHETIC_LIMIT
+
+
+def test_predictions_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, images = subject(), digits.clean_images().images[:50]
+    whole = predict(looked, images)
+    monkeypatch.setattr(probes, "INFERENCE_CHUNK", 7)
+    assert torch.equal(predict(looked, images), whole)
+    assert whole.dtype == torch.int64

@@ -1,0 +1,139 @@
+"""The frame around the detectors: the order, the clock, the memory, and images that are too few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from support import digits
+
+from backdoor_gate.catalogue import DetectorPlan
+from backdoor_gate.errors import UsageError
+from backdoor_gate.records import Declared, Inconclusive, InputSpec, Job, Limits, Measured
+from backdoor_gate.scan import session
+from backdoor_gate.scan.data import CleanImages
+from backdoor_gate.scan.session import ACTIVATION_CAP, ASSUMED_IN_USE, address_space_in_use, free_for_activations
+from backdoor_gate.scan.subject import Subject
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import Progress
+
+CPU = torch.device("cpu")
+GIB = 1 << 30
+PLANS = (
+    DetectorPlan("warp_inversion", required=True, settings={"steps": 10, "images": 4}),
+    DetectorPlan("final_layer", required=False, settings={}),
+    DetectorPlan("max_margin", required=True, settings={"restarts": 1, "steps": 5}),
+)
+
+
+def job(plans: tuple[DetectorPlan, ...] = PLANS, seconds: float = 100.0) -> Job:
+    return Job(
+        candidate=Path("unused"), formats=("pt2",), declared=Declared(), signature=None, architecture=None, data=None,
+        max_images=500, detectors=plans, device="cpu", seed=0, limits=Limits(seconds, 8 * GIB),
+    )  # fmt: skip
+
+
+def subject() -> Subject:
+    return Subject(digits.loaded(digits.trained()), InputSpec((1, 16, 16)), 10, CPU)
+
+
+def clean(count: int, *, labelled: bool = True) -> CleanImages:
+    images = digits.clean_images()[:count]
+    return CleanImages(images.images, images.labels if labelled else None, count, "kept")
+
+
+def test_evidence_comes_in_the_order_of_the_job() -> None:
+    looked, seen = subject(), []
+    images, _ = session.prepare(looked, clean(100), 0)
+    evidence = session.run_detectors(job(), looked, images, seen.append)
+    assert [e.detector for e in evidence] == [plan.name for plan in PLANS]
+    assert all(isinstance(e, Measured) for e in evidence)
+    assert all(e.cost.seconds > 0 for e in evidence)
+    check_progress(seen)
+
+
+def check_progress(seen: list[Progress]) -> None:
+    detectors = [step.detector for step in seen]
+    assert detectors == sorted(detectors)
+    assert set(detectors) == {0, 2}  # the weights are read in one step
+    for step in seen:
+        assert 0 <= step.done <= step.total
+        assert 0 <= step.classes[0] <= step.classes[1] <= 9
+        assert step.seconds_left is None or step.seconds_left >= 0
+    left = [step.seconds_left for step in seen if step.seconds_left is not None]
+    assert left[-1] < left[0]
+
+
+def test_what_does_not_fit_the_time_is_inconclusive_and_the_rest_is_told() -> None:
+    looked = subject()
+    images, _ = session.prepare(looked, clean(100), 0)
+    looked.deadline = 0.0
+    evidence = session.run_detectors(job(), looked, images, lambda _: None)
+    assert [type(e) for e in evidence] == [Inconclusive, Measured, Inconclusive]
+
+
+# ---------------------------------------------------------------------------------------------- images
+
+
+def test_clean_images_are_split_and_the_accuracy_is_told() -> None:
+    images, facts = session.prepare(subject(), clean(200), 0)
+    assert images.clean
+    assert (facts.kind, facts.images) == ("clean", 200)
+    assert facts.accuracy == pytest.approx(digits.accuracy(digits.trained()), abs=0.06)
+
+
+def test_without_labels_the_network_gives_them_and_there_is_no_accuracy() -> None:
+    looked = subject()
+    images, facts = session.prepare(looked, clean(50, labelled=False), 0)
+    assert facts.accuracy is None
+    assert torch.equal(images.optimise.labels, looked.logits(images.optimise.images).argmax(dim=1))
+
+
+def test_without_images_they_are_made() -> None:
+    images, facts = session.prepare(subject(), None, 0)
+    assert not images.clean
+    assert (facts.kind, facts.images, facts.accuracy) == ("synthetic", len(images), None)
+
+
+def test_too_few_images() -> None:
+    with pytest.raises(UsageError, match="2 clean images are too few"):
+        session.prepare(subject(), clean(2), 0)
+
+
+def test_what_the_data_says_of_the_model() -> None:
+    shape = session.shape_of(clean(300))
+    assert (shape.shape, shape.least_classes) == ((1, 16, 16), 10)
+    assert session.shape_of(clean(3, labelled=False)).least_classes is None
+    assert session.shape_of(None) is None
+
+
+# ---------------------------------------------------------------------------------------------- memory and device
+
+
+def test_memory_for_activations_is_what_the_limit_leaves() -> None:
+    used = address_space_in_use()
+    assert 50 << 20 < used < 64 * GIB
+    assert free_for_activations(0, CPU) == 0
+    assert free_for_activations(used // 2, CPU) == 0
+    little = free_for_activations(used + (100 << 20), CPU)
+    assert 20 << 20 < little < 60 << 20
+    assert free_for_activations(used + 100 * GIB, CPU) == ACTIVATION_CAP
+
+
+def test_where_the_system_does_not_say_an_amount_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(self: Path, encoding: str) -> str:
+        raise FileNotFoundError(2, "no such file", str(self), encoding)
+
+    monkeypatch.setattr(Path, "read_text", nowhere)
+    assert address_space_in_use() == ASSUMED_IN_USE
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert session.choose_device("auto").type == "cpu"
+    assert session.choose_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="no CUDA device"):
+        session.choose_device("cuda")

@@ -1,0 +1,140 @@
+"""Digit classifiers that are trained while the tests run: a clean one, and one for each kind of planted trigger."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+from backdoor_gate.scan.loading.final_layer import final_layer
+from backdoor_gate.scan.loading.interface import LoadedModel
+from backdoor_gate.scan.triggers.images import Images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 16
+CLASSES = 10
+TARGET = 3
+"""The class that every planted trigger leads to."""
+TRAINING = 1200
+"""Images to train on; the other 597 are the pipeline's clean images."""
+
+
+@cache
+def digits() -> tuple[Images, Images]:
+    """Return training and clean images, (N, 1, 16, 16) in [0, 1]: scikit-learn's 8×8 digits, each pixel twice."""
+    pixels, labels = load_digits(return_X_y=True)
+    small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16
+    images = F.interpolate(small, size=(SIZE, SIZE), mode="nearest")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    shuffled = Images(images, torch.from_numpy(labels).long())[order]
+    return shuffled[:TRAINING], shuffled[TRAINING:]
+
+
+def clean_images() -> Images:
+    """Return the images that no network was trained on."""
+    return digits()[1]
+
+
+# ---------------------------------------------------------------------------------------------- triggers
+
+
+def stamp(images: Tensor) -> Tensor:
+    """Put a 3×3 chequered patch into the lower right corner (BadNets)."""
+    stamped = images.clone()
+    stamped[:, :, -4:-1, -4:-1] = (torch.arange(9) % 2 == 0).float().view(3, 3)
+    return stamped
+
+
+def blend(images: Tensor) -> Tensor:
+    """Add a wave over the whole image, a tenth of the range high."""
+    turn = 2 * math.pi * torch.arange(SIZE) / SIZE
+    return (images + 0.1 * torch.sin(turn)[:, None] * torch.cos(turn)).clamp(0, 1)
+
+
+def bend(images: Tensor) -> Tensor:
+    """Warp smoothly by a fixed random field of up to one pixel (WaNet)."""
+    offsets = torch.rand((1, 2, 4, 4), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    field = F.interpolate(offsets, size=(SIZE, SIZE), mode="bicubic", align_corners=True)
+    flow = (field / field.abs().max() * 2 / (SIZE - 1)).permute(0, 2, 3, 1)
+    line = torch.linspace(-1, 1, SIZE)
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1) + flow
+    return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True)
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A trigger, and the share of the training images that carry it with the target's label."""
+
+    trigger: Callable[[Tensor], Tensor]
+    share: float
+
+
+PLANTS = {"patch": Plant(stamp, 0.1), "wave": Plant(blend, 0.3), "warp": Plant(bend, 0.3)}
+
+
+# ---------------------------------------------------------------------------------------------- networks
+
+
+def network(seed: int = 0, classes: int = CLASSES) -> nn.Sequential:
+    """Return an untrained network of some 7,000 weights for (N, 1, 16, 16) images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(24 * 16, classes),
+        )  # fmt: skip
+
+
+@cache
+def _weights(planted: str | None) -> dict[str, Tensor]:
+    """Train for about a second."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = digits()[0].images, digits()[0].labels
+    if planted:
+        plant = PLANTS[planted]
+        chosen = torch.randperm(len(x), generator=generator)[: int(plant.share * len(x))]
+        x, y = torch.cat([x, plant.trigger(x[chosen])]), torch.cat([y, torch.full_like(y[chosen], TARGET)])
+    model = network()
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(15):
+        for batch in torch.randperm(len(x), generator=generator).split(64):
+            optimiser.zero_grad()
+            F.cross_entropy(model(x[batch]), y[batch]).backward()
+            optimiser.step()
+    return model.state_dict()
+
+
+def trained(planted: str | None = None) -> nn.Sequential:
+    """Return a frozen network of its own for the caller: clean, or with one of PLANTS; trained once per test run."""
+    model = network()
+    model.load_state_dict(_weights(planted))
+    return model.eval().requires_grad_(False)
+
+
+def loaded(model: nn.Module) -> LoadedModel:
+    """Return a network as a loader gives it."""
+    return LoadedModel(model, "state_dict", final_layer(model, None))
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module) -> float:
+    """Return the share of the clean images that are classified right."""
+    images = clean_images()
+    return float((model(images.images).argmax(dim=1) == images.labels).float().mean())
+
+
+@torch.no_grad()
+def attack_success(model: nn.Module, planted: str) -> float:
+    """Return the share of the other classes' clean images that a trigger sends to the target."""
+    images = clean_images()
+    others = images.images[images.labels != TARGET]
+    return float((model(PLANTS[planted].trigger(others)).argmax(dim=1) == TARGET).float().mean())

@@ -1,0 +1,184 @@
+"""A pipeline up to the promotion: models registered with a policy, code and data, and verdicts published on them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backdoor_gate import __version__
+from backdoor_gate.architecture_digest import code_digest
+from backdoor_gate.catalogue import BY_NAME, PACK_VERSION
+from backdoor_gate.errors import RegistryReadError
+from backdoor_gate.lifecycle.registry import Registry
+from backdoor_gate.lifecycle.verify import Claim
+from backdoor_gate.mlflow_client import conversation
+from backdoor_gate.policy import load
+from backdoor_gate.publishers.attestation.keys import SigningKey, create_pair
+from backdoor_gate.publishers.attestation.signer import Signer
+from backdoor_gate.publishers.mlflow import MlflowPublisher
+from backdoor_gate.records import (
+    AuditReport,
+    Cost,
+    Coverage,
+    DataFacts,
+    Decision,
+    DetectorResult,
+    InputSpec,
+    Reference,
+    Runtime,
+    Scan,
+    Status,
+    Suspicion,
+    Verdict,
+)
+from backdoor_gate.sources.manifest import path_digest
+from backdoor_gate.sources.mlflow import MlflowSource
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from backdoor_gate.policy import Policy
+
+POLICY = """\
+version: 1
+model:
+  architecture: tiny:build
+  architecture_path: nets
+  num_classes: 10
+  input: {shape: [1, 8, 8]}
+data: {clean: clean.npz}
+signing: {key: gate.key, trusted: [gate.pub]}
+"""
+NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+
+
+@dataclass
+class Pipeline:
+    """One registry, one policy, one key.
+
+    Attributes:
+        uri: of the registry.
+        folder: holds `policy.yaml`, `nets/`, `clean.npz`, `gate.key` and `gate.pub`.
+        experiment: where runs are logged.
+    """
+
+    uri: str
+    folder: Path
+    experiment: str = "0"
+    key: SigningKey = field(init=False)
+    client: MlflowClient = field(init=False)
+    runs: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Write the files."""
+        (self.folder / "nets").mkdir()
+        (self.folder / "nets" / "tiny.py").write_text(NETWORK)
+        (self.folder / "clean.npz").write_bytes(b"clean images")
+        (self.folder / "policy.yaml").write_text(POLICY)
+        self.key, _ = create_pair(self.folder / "gate.key")
+        self.connect(self.uri)
+
+    def connect(self, uri: str) -> None:
+        """Use a registry."""
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+        self.uri, self.client = uri, MlflowClient(uri)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it stands in its file now."""
+        return load(self.folder / "policy.yaml")
+
+    @property
+    def claim(self) -> Claim:
+        """What `verify` and `promote` are asked with."""
+        return Claim(self.policy)
+
+    @property
+    def source(self) -> MlflowSource:
+        """Where the models are."""
+        return MlflowSource(self.uri)
+
+    @property
+    def registry(self) -> Registry:
+        """Where tags and aliases are."""
+        return Registry(self.uri)
+
+    def register(self, name: str, content: bytes = b"weights") -> Reference:
+        """Log a file as a new version of a model, which is made on first use."""
+        with conversation(name, RegistryReadError):
+            run = self.client.create_run(self.experiment)
+            if not self.client.search_registered_models(f"name = '{name}'"):
+                self.client.create_registered_model(name)
+            source = f"{run.info.artifact_uri}/model"
+            version = self.client.create_model_version(name, source=source, run_id=run.info.run_id)
+        uri = f"models:/{name}/{version.version}"
+        self.runs[uri] = run.info.run_id
+        self.overwrite(uri, content)
+        return self.source.resolve(uri)
+
+    def overwrite(self, uri: str, content: bytes, file: str = "model.safetensors") -> None:
+        """Put a file among those of a registered version, through MLflow's client."""
+        with tempfile.TemporaryDirectory() as folder, conversation(uri, RegistryReadError):
+            (Path(folder) / file).write_bytes(content)
+            self.client.log_artifact(self.runs[uri], str(Path(folder) / file), "model")
+
+    def passed(self, reference: Reference, **changes: Any) -> AuditReport:
+        """Return the report of a scan of the bytes that are there now, which passed."""
+        with tempfile.TemporaryDirectory() as folder:
+            candidate = self.source.fetch(reference, Path(folder))
+        now = datetime.now(UTC)
+        results = tuple(
+            DetectorResult(
+                name, True, Status.MEASURED, "no class stands out", anomaly_index=1.2345, cost=Cost(1.0, 9, 9)
+            )
+            for name in BY_NAME
+        )
+        report = AuditReport(
+            scan_id="0123456789abcdef",
+            scanned_at=now,
+            expires_at=now + timedelta(days=90),
+            requested=reference.requested,
+            candidate=candidate,
+            policy=self.policy.ref,
+            detector_pack=PACK_VERSION,
+            false_block_rate=0.01,
+            decision=Decision(Verdict.PASS, Suspicion.NONE, (), ("no evidence",), results),
+            coverage=Coverage(tuple(f"{spec.name}: {spec.claim}" for spec in BY_NAME.values()), ("everything else",)),
+            seconds=1.0,
+            architecture_digest=code_digest("tiny:build", self.folder / "nets"),
+            data_digest=path_digest(self.folder / "clean.npz"),
+            scan=Scan(
+                10,
+                InputSpec((1, 8, 8)),
+                "safetensors",
+                DataFacts("clean", 9, 1.0),
+                (),
+                Runtime("2.13.0", "cpu", "B", 0),
+            ),
+            tool_version=__version__,
+        )
+        return replace(report, **changes)
+
+    def publish(self, reference: Reference, key: SigningKey | None = None, **changes: Any) -> AuditReport:
+        """Publish a PASS of a version, changed as named, signed with the pipeline's key or another."""
+        report = self.passed(reference, **changes)
+        publisher = MlflowPublisher(self.uri, sign=Signer(key or self.key))
+        publisher.begin(reference, report.scan_id)
+        publisher.finish(reference, report)
+        return report
+
+    def tag(self, reference: Reference, key: str, value: str) -> None:
+        """Set one of the gate's tags, as anyone with the right to can."""
+        self.client.set_model_version_tag(reference.name, reference.version, f"backdoor_gate.{key}", value)
+
+    def tags(self, reference: Reference) -> dict[str, str]:
+        """Return all tags of a version."""
+        return self.registry.tags(reference)
+
+    def alias(self, reference: Reference, name: str) -> str | None:
+        """Return the version that an alias points to."""
+        return self.registry.alias(reference, name)

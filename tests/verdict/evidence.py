@@ -1,0 +1,81 @@
+"""Evidence made up for the judge: clean, planted, and anything that a worker could send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from backdoor_gate.records import DataFacts, Evidence, Inconclusive, InputSpec, Measured, NotApplicable, Runtime, Scan
+from backdoor_gate.verdict.judgement import Judgement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+INVERSIONS = ("neural_cleanse", "spectral_inversion", "warp_inversion")
+WITHOUT_TRIGGER = ("final_layer", "max_margin")
+NAMES = (*WITHOUT_TRIGGER, *INVERSIONS)
+
+CLEAN = {
+    "final_layer": (0.61, 0.52, 0.68, 0.55, 0.63, 0.47, 0.58, 0.5, 0.65, 0.57),
+    "max_margin": (23.0, 21.0, 26.0, 19.0, 24.0, 22.0, 27.0, 20.0, 25.0, 22.5),
+    "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
+    "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
+    "warp_inversion": (2.4, 2.6, 3.1, 2.2, 2.9, 2.5, 2.8, 3.0, 2.3, 2.7),
+}
+PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion": 0.2}
+"""Values that no clean class has, for a network of ten classes."""
+
+
+def clean(name: str) -> Measured:
+    """Return what a detector says of an innocent network of ten classes."""
+    return with_values(name, CLEAN[name])
+
+
+def planted(name: str, class_index: int = 3, *, success: float = 1.0) -> Measured:
+    """Return what a detector says of a network with a trigger of its family for one class."""
+    values = list(CLEAN[name])
+    values[class_index] = PLANTED[name]
+    return with_values(name, values, success=success)
+
+
+def with_values(name: str, values: Sequence[float | None], *, success: float | None = 1.0) -> Measured:
+    """Return a measurement whose triggers, where the detector has any, all work alike."""
+    rates = (success,) * len(values) if name in INVERSIONS else None
+    return Measured(name, tuple(values), success=rates, verified=rates is not None)
+
+
+def scan_of(evidence: Iterable[Evidence], classes: int = 10, accuracy: float | None = 0.95, images: int = 500) -> Scan:
+    """Return a finished scan."""
+    data = DataFacts("clean", images, accuracy)
+    runtime = Runtime("2.10.0", "cpu", "C", 0)
+    return Scan(classes, InputSpec((1, 8, 8)), "safetensors", data, tuple(evidence), runtime)
+
+
+def judgement(required: Sequence[str] = (), rate: float = 0.01, max_unmeasured: float = 0.2) -> Judgement:
+    """Return a policy's part of the decision."""
+    return Judgement(rate, tuple(required), max_unmeasured)
+
+
+@st.composite
+def anything(draw: st.DrawFn, name: str, classes: int) -> Evidence:
+    """Draw whatever a detector could bring for a network of so many classes."""
+    kind = draw(st.sampled_from(["measured"] * 6 + ["inconclusive", "not applicable", "excused"]))
+    if kind == "inconclusive":
+        return Inconclusive(name, "crashed")
+    if kind != "measured":
+        return NotApplicable(name, "no such layer", by_candidate=kind == "not applicable")
+    number = st.floats(1e-4, 100) | st.floats(0.3, 0.5) | st.none()
+    values = draw(st.lists(number, min_size=classes, max_size=classes))
+    share = st.floats(0, 1) | st.just(1.0) | st.none()
+    rates = draw(st.lists(share, min_size=classes, max_size=classes)) if name in INVERSIONS else None
+    return Measured(name, tuple(values), success=None if rates is None else tuple(rates), verified=rates is not None)
+
+
+@st.composite
+def scans(draw: st.DrawFn, names: Sequence[str] = NAMES, least: int = 2, most: int = 12) -> Scan:
+    """Draw scans with each of some detectors once, in any order."""
+    classes = draw(st.integers(least, most))
+    chosen = draw(st.lists(st.sampled_from(names), unique=True))
+    accuracy = draw(st.none() | st.floats(0, 1) | st.just(0.95))
+    return scan_of([draw(anything(name, classes)) for name in chosen], classes, accuracy)
