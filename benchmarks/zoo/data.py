@@ -1,0 +1,107 @@
+"""The zoo's data sets as tensors, from the shared data folder beside the checkout and from scikit-learn."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT.parent / "shared" / "data"
+NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits")
+SPLIT_SEED = 20_240
+
+
+class Samples(NamedTuple):
+    """Images, float32 (N, C, H, W) in [0, 1], and their labels, int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def pick(self, places: Tensor) -> Samples:
+        """Return the samples at `places`: indices, or a mask."""
+        return Samples(self.images[places], self.labels[places])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test samples with labels in [0, num_classes)."""
+
+    train: Samples
+    test: Samples
+    num_classes: int
+
+    @property
+    def test_images(self) -> Tensor:
+        """The test images (N, C, H, W)."""
+        return self.test.images
+
+    @property
+    def test_labels(self) -> Tensor:
+        """The test labels (N,)."""
+        return self.test.labels
+
+    def subset(self, classes: tuple[int, ...]) -> Dataset:
+        """Keep `classes` and renumber them in the order given."""
+        renumber = torch.full((self.num_classes,), -1)
+        renumber[list(classes)] = torch.arange(len(classes))
+        parts = [Samples(part.images, renumber[part.labels]) for part in (self.train, self.test)]
+        train, test = (part.pick(part.labels >= 0) for part in parts)
+        return Dataset(train, test, len(classes))
+
+
+def available(name: str) -> bool:
+    """Return whether the data set can be loaded here."""
+    return name == "digits" or (FOLDER / "load.py").exists()
+
+
+@functools.lru_cache(maxsize=2)
+def load(name: str) -> Dataset:
+    """Load a data set, its classes in the order of its source.
+
+    Raises:
+        SystemExit: the shared data folder is not beside the checkout.
+    """
+    if not available(name):
+        sys.exit(f"{name}: no data in {FOLDER}; the zoo trains only where the shared data lies beside the checkout")
+    if name == "digits":
+        return _digits()
+    if name == "gtsrb32":
+        return _split(_read("gtsrb32"), test_share=0.25)
+    stem, suffix = {"fashion-mnist": ("fashion_mnist", ""), "cifar10": ("cifar10", "_jpeg")}[name]
+    train, test = _read(f"{stem}_train{suffix}"), _read(f"{stem}_test{suffix}")
+    return Dataset(train, test, int(train.labels.max()) + 1)
+
+
+def _read(stem: str) -> Samples:
+    spec = importlib.util.spec_from_file_location("zoo_shared_load", FOLDER / "load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    images, labels = module.load(stem)
+    return Samples(_to_tensor(images), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _to_tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def _digits() -> Dataset:
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16
+    return _split(Samples(images, torch.from_numpy(bunch.target.astype(np.int64))), test_share=0.25)
+
+
+def _split(samples: Samples, test_share: float) -> Dataset:
+    order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    count = int(len(order) * test_share)
+    return Dataset(samples.pick(order[count:]), samples.pick(order[:count]), int(samples.labels.max()) + 1)
