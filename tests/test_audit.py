@@ -270,6 +270,15 @@ def test_a_usage_error_judges_nothing(worker: Worker, step: str) -> None:
         )
     assert seen == []
     assert not any(tag in list(Verdict) for tag in tags.written)
+    if step in {"resolve", "fetch_data"}:  # found before the candidate is touched: an older verdict stands
+        assert tags.written == []
+
+
+def test_a_full_disk_is_inconclusive(worker: Worker) -> None:
+    worker()
+    outcome = audit(REQUEST, OneModel(fetch=OSError(28, "No space left on device")))
+    assert outcome.exit_code == 4
+    assert "No space left on device" in outcome.report.decision.reasons[0]
 
 
 def test_data_that_is_not_there_is_a_usage_error(worker: Worker, tmp_path: Path) -> None:

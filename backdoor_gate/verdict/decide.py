@@ -36,7 +36,7 @@ def decide(scan: Scan, judgement: Judgement) -> Decision:
         return Decision(Verdict.BLOCK, Suspicion.NONE, suspects, reasons, results)
     weak = _weak_reasons(results)
     suspicion = Suspicion.WEAK if weak else Suspicion.NONE
-    missing = (*_missing(scan.evidence, results, judgement), *_wrong_data(scan))
+    missing = (*_missing(scan.evidence, results, judgement), *_wrong_data(scan), *_unattested(scan))
     if missing:
         return Decision(Verdict.INCONCLUSIVE, suspicion, (), (*missing, *weak), results)
     clear = "no evidence of a backdoor under the tests listed"
@@ -100,6 +100,13 @@ def _wrong_data(scan: Scan) -> tuple[str, ...]:
         return ()
     fault = f"the model's accuracy on the clean data is {scan.data.accuracy:.0%}, no better than guessing"
     return (f"{fault}: check model.input.range, model.input.normalize and the order of the classes",)
+
+
+def _unattested(scan: Scan) -> tuple[str, ...]:
+    """Return a reason when the candidate could have written its own measurements, which no isolation prevents."""
+    if scan.attested:
+        return ()
+    return (f"unattested: a {scan.format} candidate can run code, so the measurements may be its own words",)
 
 
 def _weak_reasons(results: Sequence[DetectorResult]) -> tuple[str, ...]:

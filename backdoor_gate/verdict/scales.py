@@ -47,7 +47,7 @@ class Scale:
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=1.4),
-    "neural_cleanse": Scale(absolute=0.015, of_median=0.33, supports=0.8),
+    "neural_cleanse": Scale(absolute=0.015, of_median=0.25, supports=0.8),
     "spectral_inversion": Scale(of_median=0.5, of_runner_up=0.6, supports=0.8),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
 }

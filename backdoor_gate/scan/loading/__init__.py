@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError, UsageError
 from backdoor_gate.scan.loading import architecture as architectures
-from backdoor_gate.scan.loading import pt2, safetensors, state_dict
+from backdoor_gate.scan.loading import pt2, safetensors, state_dict, unsafe
 from backdoor_gate.scan.loading.detect import WeightsFile, find_weights
 from backdoor_gate.scan.loading.final_layer import final_layer
 from backdoor_gate.scan.loading.interface import LoadedModel
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def load(
     root: Path, formats: tuple[str, ...], architecture: Architecture | None, num_classes: int | None
 ) -> LoadedModel:
-    """Load the candidate below `root` without running anything that came with it.
+    """Load the candidate below `root`, without running anything that came with it unless `formats` names such a format.
 
     Args:
         root: folder with the private copy.
-        formats: acceptable formats: `safetensors`, `state_dict`, `pt2`.
+        formats: acceptable formats: `safetensors`, `state_dict`, `pt2`; `torchscript` and `pickle` run its code.
         architecture: trusted code that builds the network; a pt2 with a free batch dimension does without.
         num_classes: width of the last layer to look for; None for any.
 
@@ -35,10 +35,13 @@ def load(
         UnmeasuredError: a weight is not finite, or a pt2 was exported for one batch size only.
         UsageError: an architecture is needed and none is named, or it cannot be built.
     """
-    file = find_weights(root)
+    file = find_weights(root, unsafe.FORMATS.intersection(formats))
     if file.kind not in formats:
         hint = "add it to model.formats of the policy, or upload " + (" or ".join(formats) or "nothing")
         raise RefusedError(f"format {file.kind} is not allowed by the policy", where=file.name, hint=hint)
+    if file.kind in unsafe.FORMATS:
+        network = unsafe.read(file, architecture)
+        return LoadedModel(network, file.kind, final_layer(network, num_classes))
     if file.kind == "pt2":
         assert file.archive is not None
         exported = pt2.read(file.archive, file.name)

@@ -59,9 +59,14 @@ def build(architecture: Architecture) -> nn.Module:
     return network
 
 
-def _import(name: str, search_path: Path | None) -> ModuleType:
+def open_path(search_path: Path | None) -> None:
+    """Put the pipeline's folder of trusted code first on `sys.path`."""
     if search_path and str(search_path) not in sys.path[:1]:
         sys.path.insert(0, str(search_path))
+
+
+def _import(name: str, search_path: Path | None) -> ModuleType:
+    open_path(search_path)
     importlib.invalidate_caches()
     top = name.partition(".")[0]
     expected = PathFinder.find_spec(top, [str(search_path)]) if search_path else None

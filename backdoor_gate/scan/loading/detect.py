@@ -7,10 +7,14 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading.archive import Archive, open_archive
 from backdoor_gate.scan.loading.pickles import check_globals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _HEAD, _TAIL = 4096, 1 << 16
 _SCANNED = 64 << 20
@@ -53,8 +57,8 @@ class WeightsFile:
     Attributes:
         path: the file.
         name: its path below the candidate's root, for messages.
-        kind: `safetensors`, `state_dict` or `pt2`.
-        archive: its checked members, for the latter two.
+        kind: `safetensors`, `state_dict` or `pt2`; `torchscript` or `pickle` where the caller accepts them.
+        archive: its checked members, for a `state_dict`, a `pt2`, and a `pickle` in an archive.
     """
 
     path: Path
@@ -63,11 +67,12 @@ class WeightsFile:
     archive: Archive | None
 
 
-def find_weights(root: Path) -> WeightsFile:
+def find_weights(root: Path, unsafe: Collection[str] = ()) -> WeightsFile:
     """Return the only weights file below `root`.
 
     Args:
         root: the candidate's private copy; `MLmodel`, requirements, examples and other plain files are passed over.
+        unsafe: kinds among `torchscript` and `pickle` that are acceptable too.
 
     Raises:
         RefusedError: there is none, or more than one; or the file is of a kind that is never loaded, is damaged, or
@@ -86,7 +91,10 @@ def find_weights(root: Path) -> WeightsFile:
     if archive:
         kind = _archive_kind(archive, name)
     _check_name(path, name, kind)
-    _refuse_unloadable(path, name, kind)
+    if kind == "state_dict" and "pickle" in unsafe and archive and _holds_more(archive, name):
+        kind = "pickle"
+    if kind not in unsafe:
+        _refuse_unloadable(path, name, kind)
     return WeightsFile(path, name, kind, archive)
 
 
@@ -153,8 +161,18 @@ def _archive_kind(archive: Archive, where: str) -> str:
     raise RefusedError("truncated or not a PyTorch file", where=where, hint="upload the file again")
 
 
+def _holds_more(archive: Archive, where: str) -> bool:
+    """Whether an archive's pickle names anything that a state_dict does not need."""
+    (pickled,) = (name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl"))
+    try:
+        check_globals(archive.read(pickled), where)
+    except RefusedError:
+        return True
+    return False
+
+
 def _refuse_unloadable(path: Path, name: str, kind: str) -> None:
-    """Refuse the kinds that are never loaded, each in its own words."""
+    """Refuse the kinds that are not acceptable, each in its own words."""
     again = "upload the file again"
     if kind in ("pickle", "damaged"):
         with path.open("rb") as file:
@@ -166,7 +184,7 @@ def _refuse_unloadable(path: Path, name: str, kind: str) -> None:
         "pointer": ("git-lfs pointer, not weights", "run `git lfs pull` before logging the model"),
         "compressed": ("compressed pickle or other compressed file", "upload it uncompressed"),
         "torchscript": ("TorchScript is executable; not allowed", "save the state_dict, or use torch.export"),
-        "onnx": ("ONNX is not supported", "upload safetensors, a state_dict or a pt2"),
+        "onnx": ("ONNX is not supported", "convert it to PyTorch, and upload that as pt2 or safetensors"),
     }
     if kind in refusals:
         what, hint = refusals[kind]

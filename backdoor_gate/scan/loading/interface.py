@@ -29,7 +29,7 @@ class LoadedModel:
     Attributes:
         network: takes images (N, C, H, W) float32 as the candidate expects them (normalised, where the policy says so)
             and returns its raw output; float32, on CPU, in evaluation mode, every parameter frozen.
-        format: `safetensors`, `state_dict` or `pt2`.
+        format: `safetensors`, `state_dict`, `pt2`, `torchscript` or `pickle`.
         final_layer: the last linear layer, None where none was found.
         fixed_batch: the only batch size that the network takes; None for any.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import torch
 
-from backdoor_gate.errors import RefusedError, UsageError
+from backdoor_gate import prerequisites
+from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading import pickles
 from backdoor_gate.scan.loading.naming import check_tensor_names, shown
 from backdoor_gate.scan.loading.tensors import Layout, check_dense, check_layouts, settle
@@ -25,7 +25,6 @@ MAX_PICKLE_BYTES = 32 << 20
 _MEMBER = re.compile(
     r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+"
 )
-_OVERRIDE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 def read(path: Path, archive: Archive, where: str) -> dict[str, Tensor]:
@@ -37,12 +36,11 @@ def read(path: Path, archive: Archive, where: str) -> dict[str, Tensor]:
         where: its name for messages.
 
     Raises:
-        UsageError: the environment overrides `weights_only`.
+        UsageError: this torch or its environment does not keep to `weights_only`.
         RefusedError: more, or other things, than a flat mapping of names to dense tensors.
         UnmeasuredError: a weight is not finite.
     """
-    if os.environ.get(_OVERRIDE):
-        raise UsageError("it turns off PyTorch's safe loading", where=_OVERRIDE, hint="unset the variable")
+    prerequisites.check()
     described = _describe(archive, where)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

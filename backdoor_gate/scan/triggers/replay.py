@@ -20,6 +20,9 @@ REQUIRED_SUCCESS = 0.95
 """Success rate on the optimisation images at which strengths are compared. Above the 0.9 that a verdict asks for on
 held-out images, since a trigger always does a little worse on images that it has not seen."""
 
+LEAST_SUCCESS = 0.9
+"""Below this on the optimisation images a trigger does not work at all."""
+
 FACTORS = (0.64, 0.8, 1.0, 1.25, 1.56, 1.95, 2.44)
 """Multiples of the optimised strength that are tried, a quarter apart."""
 
@@ -63,20 +66,21 @@ def settle(
     by a third. The crossing is interpolated on a log scale between the factors tried.
 
     Returns:
-        The scaled triggers, and (A,) bool: whether any multiple reached REQUIRED_SUCCESS. Where none did, the trigger
-        is returned as it came.
+        The scaled triggers, and (A,) bool: whether any multiple reached LEAST_SUCCESS. Where none did, the trigger is
+        returned as it came; where none reached REQUIRED_SUCCESS, it is scaled to the best success there is.
     """
     images = images[:SETTLING_IMAGES]
     ones = torch.ones(len(arms), device=arms.target.device)
     rates = torch.stack(
         [success_rates(logits, family, family.scaled(parameters, ones * f), arms, images) for f in FACTORS]
     )  # (F, A)
-    reached = rates >= REQUIRED_SUCCESS
-    first = reached.float().argmax(dim=0)  # the weakest factor that works
-    works = reached.any(dim=0)
+    best = rates.amax(dim=0)
+    works = best >= LEAST_SUCCESS
+    required = best.clamp_max(REQUIRED_SUCCESS)
+    first = (rates >= required).float().argmax(dim=0)  # the weakest factor that works
     log_factors = torch.tensor(FACTORS, device=ones.device).log()
     before = (first - 1).clamp_min(0)
     below, above = (rates.gather(0, i[None])[0] for i in (before, first))
-    share = ((REQUIRED_SUCCESS - below) / (above - below).clamp_min(1e-6)).clamp(0, 1)
+    share = ((required - below) / (above - below).clamp_min(1e-6)).clamp(0, 1)
     crossing = torch.lerp(log_factors[before], log_factors[first], share).exp()
     return family.scaled(parameters, torch.where(works, crossing, ones)), works

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forging import architecture
+from support.forging import architecture
 from torch import nn
 
 from backdoor_gate.errors import RefusedError, UsageError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forging import pickled, safetensors_file, saved, touching, zipped
 from safetensors.torch import save
+from support.forging import pickled, safetensors_file, saved, touching, zipped
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading.detect import find_weights

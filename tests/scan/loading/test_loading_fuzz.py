@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from forging import FORMATS, exported, members, saved, zipped
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
-from small_networks import SHAPE, Normed, Transformer
+from support.forging import FORMATS, exported, members, saved, zipped
+from support.small_networks import SHAPE, Normed, Transformer
 
 from backdoor_gate.errors import GateError
 from backdoor_gate.scan.loading import load, pickles, strict_json

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from forging import FORMATS, exported, members, pickled, touching, with_program, zipped
-from small_networks import CLASSES, Normed
+from support.forging import FORMATS, exported, members, pickled, touching, with_program, zipped
+from support.small_networks import CLASSES, Normed
 from torch import Tensor, nn
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError

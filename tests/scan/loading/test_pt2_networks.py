@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forging import FORMATS, architecture, exported
-from small_networks import ALL, CLASSES, SHAPE, Attention, Excited, Mobile, Normed, Odd, Plain, Residual
+from support.forging import FORMATS, architecture, exported
+from support.small_networks import ALL, CLASSES, SHAPE, Attention, Excited, Mobile, Normed, Odd, Plain, Residual
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError
 from backdoor_gate.scan.loading import load

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forging import FORMATS, architecture, entry, safetensors_file
 from safetensors.torch import save
+from support.forging import FORMATS, architecture, entry, safetensors_file
 from torch import nn
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError

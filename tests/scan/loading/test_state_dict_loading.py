@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from forging import (
+from support.forging import (
     FORMATS,
     Payload,
     architecture,

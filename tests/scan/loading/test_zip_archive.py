@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from forging import FORMATS, exported, members, patched, saved, zipped
-from small_networks import Plain
+from support.forging import FORMATS, exported, members, patched, saved, zipped
+from support.small_networks import Plain
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading import load

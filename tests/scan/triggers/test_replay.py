@@ -108,3 +108,14 @@ def test_the_arms_target_counts_not_its_place() -> None:
     arms = Arms(torch.tensor([1, 0]), torch.tensor([[True, False], [False, True]]))
     images = flat(torch.tensor([-0.5, -0.5, 0.5]), torch.tensor([0, 0, 1]))
     assert success_rates(threshold, FAMILY, (torch.tensor([1.0, -1.0]),), arms, images).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.93, True), (0.88, False)])
+def test_a_trigger_that_a_few_images_resist_works_at_its_best_success(share: float, expected: bool) -> None:
+    count = round(share * SETTLING_IMAGES)
+    resisting = flat(torch.full((SETTLING_IMAGES - count,), -1e9))
+    moved = needing(0.8, 1.2, count)
+    images = Images(torch.cat([moved.images, resisting.images]), torch.cat([moved.labels, resisting.labels]))
+    settled, works = settle(threshold, FAMILY, (torch.ones(1),), to_class_one(), images)
+    assert works.item() is expected
+    assert settled[0].item() == (pytest.approx(1.2, rel=0.06) if expected else 1.0)

@@ -1,0 +1,30 @@
+"""The limits that users read are the limits that judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.verdict.scales import SCALES
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text("utf-8")
+
+
+def test_every_detector_has_a_scale() -> None:
+    assert set(SCALES) == set(BY_NAME)
+
+
+@pytest.mark.parametrize("name", [name for name in SCALES if name != "final_layer"])
+def test_the_document_states_every_limit(name: str) -> None:
+    scale = SCALES[name]
+    (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
+    limits = (scale.absolute, scale.of_median, scale.of_runner_up, scale.above_runner_up)
+    for limit in limits:
+        assert limit is None or f" {limit:g} " in f"{row} ".replace(",", " "), f"{limit} is not in {row!r}"
+
+
+def test_the_document_states_what_bears_out_a_margin() -> None:
+    (share,) = {scale.supports for scale in SCALES.values() if scale.supports is not None}
+    assert f"at most {share:g} of the" in " ".join(DOCUMENT.split())
