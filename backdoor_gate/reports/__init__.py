@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from backdoor_gate.reports.files import make_folder, write_bytes
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backdoor_gate.records import AuditReport
+    from backdoor_gate.reports.interface import Renderer
 
 
 class Format(StrEnum):
@@ -19,7 +21,14 @@ class Format(StrEnum):
     JSON = "json"
     JUNIT = "junit"
     MARKDOWN = "markdown"
+    HTML = "html"
+    SARIF = "sarif"
+    ANNOTATIONS = "annotations"
     TRIGGERS = "triggers"
+
+
+_MODULES = {Format.JSON: "json_v1", Format.ANNOTATIONS: "github_annotations"}
+"""Where a format's `render` is, if not in the module of its name."""
 
 
 def write(report: AuditReport, report_format: Format, path: Path) -> None:
@@ -34,14 +43,17 @@ def write(report: AuditReport, report_format: Format, path: Path) -> None:
         make_folder(path)
         save_triggers(report, path)
         return
-    write_bytes(path, _render(report, report_format).encode("utf-8"))
+    write_bytes(path, render(report, report_format).encode("utf-8"))
 
 
-def _render(report: AuditReport, report_format: Format) -> str:
-    if report_format is Format.JSON:
-        from backdoor_gate.reports.json_v1 import render  # noqa: PLC0415 (loads PIL)
-    elif report_format is Format.JUNIT:
-        from backdoor_gate.reports.junit import render  # noqa: PLC0415 (loads junit-xml)
-    else:
-        from backdoor_gate.reports.markdown import render  # noqa: PLC0415
-    return render(report)
+def render(report: AuditReport, report_format: Format) -> str:
+    """Return one report as text.
+
+    Args:
+        report: the audit.
+        report_format: any but `triggers`, which is no text.
+    """
+    # Loaded only where it is written: most formats need a library.
+    module = _MODULES.get(report_format, report_format.value)
+    renderer: Renderer = import_module(f"{__name__}.{module}").render
+    return renderer(report)

@@ -9,7 +9,9 @@ import base64
 import json
 import math
 from datetime import UTC
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
 
 from backdoor_gate.reports import figures
 from backdoor_gate.reports.text import REASON_LIMIT, clean

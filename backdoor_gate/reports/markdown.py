@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Verdict
+from backdoor_gate.reports.provenance import Kind, facts
 from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject
 from backdoor_gate.reports.text import markdown_code, markdown_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from backdoor_gate.records import AuditReport
 
@@ -104,29 +104,7 @@ def _details(title: str, lines: Sequence[str]) -> str:
 
 
 def _provenance(report: AuditReport) -> list[str]:
-    candidate, scan = report.candidate, report.scan
-    calibrated = "calibrated on references" if report.decision.calibrated else "not calibrated"
-    facts = [
-        ("Model", markdown_code(subject(report))),
-        ("Asked for as", markdown_code(report.requested)),
-        ("Digest", markdown_code(candidate.digest) if candidate else "unknown: the bytes could not be had"),
-        ("Policy", f"{markdown_code(report.policy.path)} {markdown_code(report.policy.digest)}"),
-        ("Architecture", markdown_code(report.architecture_digest) if report.architecture_digest else ""),
-        ("Clean data", markdown_code(report.data_digest) if report.data_digest else ""),
-        ("Detector pack", markdown_code(report.detector_pack)),
-        ("False-block rate", f"{report.false_block_rate:g} ({calibrated})"),
-        ("Scan", f"{markdown_code(report.scan_id)} at {_time(report, 'scanned_at')}, {report.seconds:.1f} s"),
-        ("Valid until", _time(report, "expires_at")),
-        ("Tool", markdown_code(f"backdoor-gate {report.tool_version}")),
-    ]
-    if scan:
-        ran = scan.runtime
-        where = f"torch {ran.torch}, {ran.device}, isolation tier {ran.isolation}, seed {ran.seed}"
-        facts.append(("Measured with", markdown_text(where)))
-        facts.append(("Images", markdown_text(f"{scan.data.images} {scan.data.kind}")))
-    return [f"- {title}: {value}" for title, value in facts if value]
+    return [f"- {fact.title}: {' '.join(_SHOWN[kind](text) for kind, text in fact.parts)}" for fact in facts(report)]
 
 
-def _time(report: AuditReport, name: str) -> str:
-    moment = report.scanned_at if name == "scanned_at" else report.expires_at
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+_SHOWN: dict[Kind, Callable[[str], str]] = {Kind.CODE: markdown_code, Kind.WORDS: markdown_text, Kind.OURS: str}

@@ -16,7 +16,7 @@ from samples import VERDICTS, blocked, passed
 from backdoor_gate.errors import OutputError
 from backdoor_gate.reports import Format, files, write
 
-FILES = [Format.JSON, Format.JUNIT, Format.MARKDOWN]
+FILES = [found for found in Format if found is not Format.TRIGGERS]
 
 
 @pytest.mark.parametrize("report_format", FILES)
@@ -24,7 +24,8 @@ FILES = [Format.JSON, Format.JUNIT, Format.MARKDOWN]
 def test_each_format_is_written_below_new_folders(report_format: Format, verdict: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / "er" / "report"
     write(VERDICTS[verdict](), report_format, path)
-    assert verdict.upper() in path.read_text(encoding="utf-8")
+    passes_silently = (report_format, verdict) == (Format.ANNOTATIONS, "pass")
+    assert passes_silently or verdict.upper() in path.read_text(encoding="utf-8")
     assert [found.name for found in path.parent.iterdir()] == ["report"]
 
 

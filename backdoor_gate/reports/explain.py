@@ -1,0 +1,91 @@
+"""A report in JSON, told in plain words: what the verdict is, why, how sure it is, and what to do."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from backdoor_gate.records import Suspicion, Verdict
+from backdoor_gate.reports.advice import next_steps
+from backdoor_gate.reports.rows import MEANING, class_list, number, probability
+from backdoor_gate.reports.text import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from backdoor_gate.reports.json_v1 import DetectorV1, ReportV1
+
+WIDTH = 100
+"""Columns."""
+
+_REASONS = 3
+_SURE_DETECTORS = 2
+_STEPS = 5
+
+
+def explain(report: ReportV1) -> str:
+    """Return no more than 25 lines that explain a report, each of at most `WIDTH` columns."""
+    verdict = Verdict(report["verdict"])
+    weak = report["suspicion"] == Suspicion.WEAK
+    meaning = MEANING[verdict]
+    suspects = f", in class {class_list(report['suspect_classes'])}" if report["suspect_classes"] else ""
+    title = _wrapped(f"{verdict.value}  {terminal(report['candidate']['uri'], 200)}", "")
+    why = _part("Why", _reasons(report, meaning))
+    steps = _part("What next", next_steps(verdict, report["reasons"], weak=weak)[:_STEPS])
+    sure = _part("How sure", _certainty(report, verdict))
+    return "\n".join((*title, f"{meaning[0].upper()}{meaning[1:]}{suspects}.", *why, *sure, *steps))
+
+
+def _part(title: str, texts: Iterable[str]) -> list[str]:
+    lines = [line for text in texts for line in _wrapped(text, "  ")]
+    return [title, *lines] if lines else []
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Return a text as at most two lines, the second further in."""
+    return textwrap.wrap(
+        terminal(text), WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", max_lines=2, placeholder=" …"
+    )
+
+
+def _reasons(report: ReportV1, meaning: str) -> list[str]:
+    found = [reason for reason in report["reasons"] if reason != meaning]
+    more = len(found) - _REASONS
+    return found[:_REASONS] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _certainty(report: ReportV1, verdict: Verdict) -> list[str]:
+    """Return what the numbers say; nothing where nothing was measured."""
+    measured = [found for found in report["detectors"] if found["status"] == "measured"]
+    if not measured:
+        return ["Nothing was measured, so there is no number to this verdict."]
+    telling = sorted(measured, key=_closeness, reverse=True)
+    if verdict is Verdict.BLOCK:
+        telling = [found for found in telling if found["suspect_classes"]]
+    rate = report["false_block_rate"]
+    share = "unknown" if rate is None else f"{rate:.2%} of clean models"
+    kind = "measured on reference models" if report["calibrated"] else "nominal, not measured on reference models"
+    images = "clean images that you gave" if report["data_digest"] else "synthetic images, so success is not verified"
+    return [
+        *(_numbers(found) for found in telling[:_SURE_DETECTORS]),
+        f"{len(measured)} of {len(report['detectors'])} detectors measured, on {images}.",
+        f"False blocks: {share} ({kind}).",
+    ]
+
+
+def _closeness(found: DetectorV1) -> float:
+    """Return how near a detector came to its limit; 1 is there."""
+    index, threshold = found["anomaly_index"], found["threshold"]
+    return index / threshold if index is not None and threshold else 0.0
+
+
+def _numbers(found: DetectorV1) -> str:
+    index, threshold = found["anomaly_index"], found["threshold"]
+    if index is None or threshold is None:
+        return f"{found['name']}: no comparison between classes is possible; only absolute trigger sizes counted."
+    side = "beyond" if index > threshold else "within"
+    chance = probability(found["p_value"])
+    return (
+        f"{found['name']}: anomaly index {number(index)}, {side} its limit of {number(threshold)}; "
+        f"chance of that on a clean model: {chance}."
+    )

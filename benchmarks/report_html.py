@@ -1,0 +1,142 @@
+"""Measure how long the HTML report takes and how large it gets, for pictures that compress as badly as noise.
+
+    python -m benchmarks.report_html [--out FILE]
+
+Every detector of the pack has 43 classes, blocks, and brings all five pictures of several classes: more than any scan
+does. The first render includes loading the drawing library; the limits are the project's own.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from backdoor_gate.catalogue import DETECTORS, DetectorSpec
+from backdoor_gate.records import (
+    Artefact,
+    AuditReport,
+    Candidate,
+    Cost,
+    Coverage,
+    DataFacts,
+    Decision,
+    DetectorResult,
+    InputSpec,
+    PolicyRef,
+    Runtime,
+    Scan,
+    Status,
+    Suspicion,
+    Verdict,
+)
+from backdoor_gate.reports import Format, render
+
+RESULTS = Path(__file__).parent / "results" / "report_html.json"
+CLASSES = 43
+SUSPECTS = (7, 11, 23)
+SHAPES = ((3, 32, 32), (3, 224, 224))
+RENDERS = 5
+MOST_SECONDS = 2.0
+MOST_BYTES = 3 << 20
+
+
+def result(spec: DetectorSpec, shape: tuple[int, int, int], random: np.random.Generator) -> DetectorResult:
+    """Return a detector that blocks, with pictures of noise."""
+    artefacts = tuple(
+        Artefact(name, k, random.random(shape if name != "mask" else (1, *shape[1:]), np.float32))
+        for k in SUSPECTS
+        for name in ("clean", "triggered", "trigger", "mask", "pattern")
+    )
+    return DetectorResult(
+        spec.name,
+        True,
+        Status.MEASURED,
+        "its trigger sends 97% of held-out images there",
+        blocking=True,
+        anomaly_index=9.1,
+        threshold=4.4,
+        p_value=1e-6,
+        suspect_classes=SUSPECTS,
+        unit=spec.unit,
+        per_class=tuple(np.exp(random.normal(-2, 0.5, CLASSES)).tolist()),
+        success=(0.97,) * CLASSES,
+        cost=Cost(10.0, 100_000, 500),
+        artefacts=artefacts,
+    )
+
+
+def audit(shape: tuple[int, int, int]) -> AuditReport:
+    """Return an audit of a network with `CLASSES` classes in which every detector blocks."""
+    random = np.random.default_rng(0)
+    results = tuple(result(spec, shape, random) for spec in DETECTORS)
+    now = datetime.now(UTC)
+    return AuditReport(
+        scan_id="0" * 16,
+        scanned_at=now,
+        expires_at=now,
+        requested="models:/signs/1",
+        candidate=Candidate("models:/signs/1", "models:/signs/1", "signs", "1", Path(), (), "sha256:" + "0" * 64),
+        policy=PolicyRef("policy.yaml", "sha256:" + "0" * 64),
+        detector_pack="benchmark",
+        false_block_rate=0.01,
+        decision=Decision(Verdict.BLOCK, Suspicion.NONE, SUSPECTS, ("found",), results),
+        coverage=Coverage(tuple(f"{spec.name}: {spec.claim}" for spec in DETECTORS), ()),
+        seconds=60.0,
+        scan=Scan(CLASSES, InputSpec(shape), "pt2", DataFacts("clean", 500, 0.9), (), Runtime("2", "cpu", "A", 0)),
+    )
+
+
+def measure(shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Render some times; return seconds and bytes."""
+    report, seconds, processor = audit(shape), [], []
+    for _ in range(RENDERS):
+        started, used = time.perf_counter(), time.process_time()
+        document = render(report, Format.HTML)
+        seconds.append(time.perf_counter() - started)
+        processor.append(time.process_time() - used)
+    return {
+        "image": list(shape),
+        "classes": CLASSES,
+        "first_seconds": round(seconds[0], 3),
+        "median_seconds": round(statistics.median(seconds), 3),
+        "median_processor_seconds": round(statistics.median(processor), 3),
+        "bytes": len(document.encode("utf-8")),
+    }
+
+
+def commit() -> str:
+    """Return the commit that is checked out."""
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(out: Path) -> None:
+    """Measure, write the figures, and fail where a limit is broken."""
+    rows = [measure(shape) for shape in SHAPES]
+    head = {
+        "command": "python -m benchmarks.report_html",
+        "commit": commit(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "limits": {"seconds": MOST_SECONDS, "bytes": MOST_BYTES},
+    }
+    out.write_text(json.dumps(head | {"rows": rows}, indent=2) + "\n", encoding="utf-8")
+    for row in rows:
+        print(row)
+    sys.exit(any(row["first_seconds"] > MOST_SECONDS or row["bytes"] > MOST_BYTES for row in rows))
+
+
+if __name__ == "__main__":
+    main()
