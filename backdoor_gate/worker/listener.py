@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
-from backdoor_gate.worker import lockdown, messages, schema, wire
+from backdoor_gate.worker import messages, schema, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backdoor_gate.records import Job, Progress, Scan
+    from backdoor_gate.worker.tiers import Isolation
 
 
 class Listener:
-    """Follows one conversation of `progress* result array*`.
+    """Follows one conversation of `lockdown progress* result array*`.
 
     Args:
-        job: what the child was told to do; its answer is held against it.
+        job: what the child will be told to do; its answer is held against it.
         nonce: what each document of the child must carry.
+        on_lockdown: called once, before anything else is heard but a failure; returns the isolation that was reached,
+            or raises if it will not do.
         on_progress: called with each progress message.
     """
 
-    def __init__(self, job: Job, nonce: str, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        nonce: str,
+        on_lockdown: Callable[[schema.LockdownDocument], Isolation],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
         self._job = job
         self._nonce = nonce
+        self._on_lockdown = on_lockdown
         self._on_progress = on_progress
+        self._isolation: Isolation | None = None
         self._progress_left = 1000 + int(2 * wire.PROGRESS_PER_SECOND * job.limits.seconds)
         self._reader = wire.FrameReader(self._limit)
         self._result: schema.ResultDocument | None = None
@@ -39,7 +50,9 @@ class Listener:
             WorkerError: it breaks a rule of the channel.
         """
         for kind, payload in self._reader.feed(data):
-            if kind == wire.PROGRESS:
+            if kind == wire.LOCKDOWN:
+                self._hear_lockdown(payload)
+            elif kind == wire.PROGRESS:
                 self._hear_progress(payload)
             elif kind == wire.RESULT:
                 self._hear_result(payload)
@@ -60,17 +73,27 @@ class Listener:
         if self._result.failure is not None:
             raise messages.failure_from(self._result.failure)
         assert self._result.scan is not None
-        return messages.scan_from(self._result.scan, self._arrays, isolation=lockdown.tier(), seed=self._job.seed)
+        assert self._isolation is not None
+        return messages.scan_from(self._result.scan, self._arrays, isolation=self._isolation, seed=self._job.seed)
 
     def _limit(self, kind: bytes) -> int:
         """Return how large a frame of this kind may be now."""
         if self._result is None:
-            limits = {wire.PROGRESS: wire.MAX_PROGRESS_BYTES, wire.RESULT: wire.MAX_RESULT_BYTES}
+            limits = {wire.RESULT: wire.MAX_RESULT_BYTES}
+            if self._isolation is None:
+                limits[wire.LOCKDOWN] = wire.MAX_LOCKDOWN_BYTES
+            else:
+                limits[wire.PROGRESS] = wire.MAX_PROGRESS_BYTES
             if kind in limits:
                 return limits[kind]
         elif kind == wire.ARRAY and self._missing:
             return self._missing[0]
         raise wire.malformed("message out of turn")
+
+    def _hear_lockdown(self, payload: bytes) -> None:
+        document = schema.validate(schema.LockdownDocument, wire.strict_json(payload))
+        self._check_nonce(document.nonce)
+        self._isolation = self._on_lockdown(document)
 
     def _hear_progress(self, payload: bytes) -> None:
         document = schema.validate(schema.ProgressDocument, wire.strict_json(payload))
@@ -87,6 +110,8 @@ class Listener:
         if (document.scan is None) == (document.failure is None):
             raise wire.malformed("neither a scan nor a failure, or both")
         if document.scan is not None:
+            if self._isolation is None:
+                raise wire.malformed("scan before the job")
             schema.check_scan(document.scan, self._job)
             self._missing = schema.array_sizes(document.scan)
         self._result = document

@@ -1,7 +1,8 @@
-"""The child's side: give up what can be given up, measure, say one result, and go.
+"""The child's side: lock down, show that it holds, get the job, measure, say one result, and go.
 
-Started as `python -I -m backdoor_gate.worker.main <file descriptor>` with the job on standard input. Whatever a library
-prints goes to the parent's capped capture; the file descriptor alone is the channel.
+Started as `python -I -m backdoor_gate.worker.main <file descriptor>` with the orders on standard input: how to lock
+down first, the job when the parent has seen the proof. Whatever a library prints goes to the parent's capped capture;
+the file descriptor alone is the channel.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import GateError, WorkerError
-from backdoor_gate.worker import lockdown, messages, orders, wire
+from backdoor_gate.worker import confinement, lockdown, messages, orders, probe, wire
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import Job, Progress, Scan
+    from backdoor_gate.records import Progress, Scan
+    from backdoor_gate.worker.confinement import Confinement
+    from backdoor_gate.worker.lockdown import Lockdown
 
 
 class Reporter:
@@ -41,14 +44,14 @@ class Reporter:
 
 
 def main(channel: int) -> None:
-    """Read the job, do it, and write the result to the file descriptor `channel`."""
+    """Lock this process down, read the job, do it, and write the result to the file descriptor `channel`."""
     os.set_inheritable(channel, False)
-    job, nonce, deadline = orders.decode(sys.stdin.buffer.read())
+    order = confinement.decode(sys.stdin.buffer.readline())
+    reached = lockdown.before_imports(order)
     try:
-        scan = _measure(job, deadline, Reporter(channel, nonce))
-        messages.send_scan(channel, nonce, scan)
+        messages.send_scan(channel, order.nonce, _scan(order, reached, channel))
     except Exception as error:
-        messages.send_failure(channel, nonce, explain(error))
+        messages.send_failure(channel, order.nonce, explain(error))
 
 
 def explain(error: Exception) -> GateError:
@@ -61,22 +64,29 @@ def explain(error: Exception) -> GateError:
     return WorkerError(what, hint="scan again; if it repeats, report it with the model's format and the policy")
 
 
-def _measure(job: Job, deadline: float, report: Reporter) -> Scan:
-    """Lock this process down, import torch, and scan in the time that is left then."""
-    lockdown.limit_process()
-    if job.device == "cpu" or not _has_cuda():
-        lockdown.limit_memory(job.limits.memory)
-    from backdoor_gate.scan import session  # noqa: PLC0415 (imports torch: only behind the limits)
+def _scan(order: Confinement, reached: Lockdown, channel: int) -> Scan:
+    """Import torch, close the last doors, show that they are closed, and scan in the time that is left then."""
+    # Imports torch and starts threads: only behind the limits and Landlock, which covers one thread.
+    from backdoor_gate.scan import session  # noqa: PLC0415
 
+    if order.gpu and not _start_gpu():
+        lockdown.limit_memory(order.memory)
+    lockdown.after_imports(order, reached)
+    attempts = probe.attempt_all(order) if reached.is_worth_a_trial else {}
+    messages.send_lockdown(channel, order.nonce, reached, attempts)
+    job, deadline = orders.decode(sys.stdin.buffer.read())
     limits = replace(job.limits, seconds=max(0.0, deadline - time.monotonic()))
-    return session.measure(replace(job, limits=limits), report)
+    return session.measure(replace(job, limits=limits), Reporter(channel, order.nonce))
 
 
-def _has_cuda() -> bool:
-    """Return whether there is a CUDA device; its driver does not work under a limit on address space."""
+def _start_gpu() -> bool:
+    """Return whether torch can use a GPU, and let its driver set itself up, which takes more than a scan does."""
     import torch  # noqa: PLC0415
 
-    return torch.cuda.is_available()
+    if not torch.cuda.is_available():
+        return False
+    torch.zeros(1, device="cuda")
+    return True
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.records import (
     Artefact,
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from backdoor_gate.records import Evidence
+    from backdoor_gate.worker.lockdown import Lockdown
+    from backdoor_gate.worker.tiers import Isolation
 
 _FAILURES: dict[str, type[GateError]] = {
     "refused": RefusedError,
@@ -39,6 +39,14 @@ _FAILURES: dict[str, type[GateError]] = {
 }
 
 # ------------------------------------------------------------------------------------------------- child's side
+
+
+def send_lockdown(channel: int, nonce: str, reached: Lockdown, attempts: dict[str, str]) -> None:
+    """Write how far the child is locked down to the file descriptor `channel`."""
+    document = schema.LockdownDocument.model_validate(
+        {"nonce": nonce, **_fields(reached, "threads", "landlock", "faults"), "attempts": attempts}
+    )
+    wire.write_frame(channel, wire.LOCKDOWN, _dump(document))
 
 
 def send_progress(channel: int, nonce: str, progress: Progress) -> None:
@@ -160,13 +168,13 @@ def failure_from(document: schema.FailureDocument) -> GateError:
     return family(plain(document.what), where=plain(document.where), hint=plain(document.hint))
 
 
-def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isolation: str, seed: int) -> Scan:
+def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isolation: Isolation, seed: int) -> Scan:
     """Return the record of a scan document that has passed `schema.check_scan`.
 
     Args:
         document: the result.
         payloads: the array frames, in order.
-        isolation: tier the child ran in, from the parent.
+        isolation: what the child ran in, from the parent.
         seed: the job's.
 
     Raises:
@@ -186,7 +194,7 @@ def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isola
         format=document.format,
         data=DataFacts(document.data.kind, document.data.images, document.data.accuracy),
         evidence=tuple(_evidence_from(evidence, arrays) for evidence in document.evidence),
-        runtime=Runtime(plain(document.torch), plain(document.device), isolation, seed),
+        runtime=Runtime(plain(document.torch), plain(document.device), isolation.tier, seed, isolation.notes),
     )
 
 
@@ -207,6 +215,8 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
 
 
 def _artefact_from(document: schema.ArtefactDocument, payload: bytes) -> Artefact:
+    import numpy as np  # noqa: PLC0415 (starts threads: the child imports this module before it locks itself down)
+
     array = np.frombuffer(payload, dtype="<f4").reshape(document.shape).astype(np.float32)
     if not np.isfinite(array).all():
         raise wire.malformed("array with a number that is not finite")

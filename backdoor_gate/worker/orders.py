@@ -1,4 +1,4 @@
-"""The parent's one message to the child: the job as JSON, the nonce that every answer must carry, and the deadline."""
+"""The parent's second message to the child, once that is locked down: the job as JSON, and the deadline."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from backdoor_gate.errors import UsageError
 from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
 
 
-def encode(job: Job, nonce: str, deadline: float) -> bytes:
+def encode(job: Job, deadline: float) -> bytes:
     """Return the message that orders `job` until `deadline` on the clock of `time.monotonic`, which processes share.
 
     Raises:
         UsageError: an argument of the architecture is no JSON value.
     """
     try:
-        return json.dumps(
-            {"nonce": nonce, "deadline": deadline, "job": asdict(job)}, default=_path, allow_nan=False
-        ).encode()
+        return json.dumps({"deadline": deadline, "job": asdict(job)}, default=_path, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         where, hint = "architecture_kwargs", "use only texts, finite numbers, true, false, null, lists and mappings"
         raise UsageError("not a JSON value", where=where, hint=hint) from error
 
 
-def decode(message: bytes) -> tuple[Job, str, float]:
-    """Return job, nonce and deadline of a message that `encode` wrote; the parent is trusted."""
+def decode(message: bytes) -> tuple[Job, float]:
+    """Return job and deadline of a message that `encode` wrote; the parent is trusted."""
     document = json.loads(message)
     job = document["job"]
     order = Job(
@@ -44,7 +42,7 @@ def decode(message: bytes) -> tuple[Job, str, float]:
         seed=job["seed"],
         limits=Limits(**job["limits"]),
     )
-    return order, document["nonce"], document["deadline"]
+    return order, document["deadline"]
 
 
 def _path(value: object) -> str:

@@ -22,22 +22,29 @@ _POLL_SECONDS = 0.05
 
 
 class Child:
-    """A process that reads one message on its standard input and answers on a pipe of its own.
+    """A process that reads messages on its standard input and answers on a pipe of its own.
 
     Its standard output and error go to a third pipe, of which only the end is kept.
 
     Args:
         command: program and arguments; the number of the answer's file descriptor is appended.
-        message: what it reads.
         environment: all of its variables.
         folder: its working folder.
+        descriptors: file descriptors that it inherits besides.
 
     Raises:
         OSError: it could not be started.
     """
 
-    def __init__(self, command: Sequence[str], message: bytes, environment: Mapping[str, str], folder: Path) -> None:
-        self._message = memoryview(message)
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self._message = bytearray()
+        self._is_last = False
         self._tail = b""
         self._resident = 0
         self._maxrss = 0
@@ -48,7 +55,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(answer,),
+                pass_fds=(answer, *descriptors),
                 cwd=folder,
                 env=dict(environment),
                 start_new_session=True,
@@ -64,6 +71,18 @@ class Child:
         self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
         for pipe in (self._input, self._output, self._channel):
             os.set_blocking(pipe, False)
+        self.pid = self._process.pid
+        """Whose memory is watched; another's where the process that was started is only around the one that works."""
+
+    def send(self, message: bytes, *, last: bool = False) -> None:
+        """Put a message into the queue of what the process will read.
+
+        Args:
+            message: the bytes.
+            last: close its standard input behind them.
+        """
+        self._message += message
+        self._is_last = last
 
     @property
     def exit_code(self) -> int:
@@ -87,23 +106,24 @@ class Child:
         return (self._resident or self._maxrss) * unit
 
     def converse(self, hear: Callable[[bytes], None], deadline: float) -> bool:
-        """Send the message and pass on the answer until the process has ended.
+        """Send what is queued and pass on the answers until the process has ended.
 
         Args:
-            hear: called with each piece of the answer; what it raises comes through.
+            hear: called with each piece of an answer; what it raises comes through. It may queue another message.
             deadline: on the clock of `time.monotonic`.
 
         Returns:
             False if the deadline passed first; then the process is still running.
         """
         with selectors.DefaultSelector() as selector:
-            selector.register(self._input, selectors.EVENT_WRITE, self._write)
             selector.register(self._output, selectors.EVENT_READ, self._read_output)
             selector.register(self._channel, selectors.EVENT_READ, lambda: self._read_channel(hear))
             while not self._has_ended():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
+                if self._message and self._input not in selector.get_map():
+                    selector.register(self._input, selectors.EVENT_WRITE, self._write)
                 for key, _ in selector.select(min(left, _POLL_SECONDS)):
                     if not key.data():
                         selector.unregister(key.fd)
@@ -146,17 +166,17 @@ class Child:
 
     def _watch_memory(self) -> None:
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     self._resident = int(line.split()[1])
 
     def _write(self) -> bool:
         """Write what the pipe takes; False when there is nothing left to write or nobody to read it."""
         try:
-            self._message = self._message[os.write(self._input, self._message[:_CHUNK]) :]
+            del self._message[: os.write(self._input, self._message[:_CHUNK])]
         except BrokenPipeError:
-            self._message = self._message[:0]
-        if not self._message:
+            self._message.clear()
+        if not self._message and self._is_last:
             assert self._process.stdin is not None
             self._process.stdin.close()
         return bool(self._message)

@@ -26,6 +26,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9' ]{1,30}$")]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
 Shape = Annotated[list[Size], Field(min_length=3, max_length=3)]
 
@@ -34,6 +35,16 @@ class Document(BaseModel):
     """Base of all: no coercion, no unknown keys; all keys are written, so all are required."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class LockdownDocument(Document):
+    """How far the child locked itself down, and what it met when it tried to break out."""
+
+    nonce: str
+    threads: Count
+    landlock: Count
+    faults: dict[Literal["user", "privileges", "landlock", "seccomp"], Word]
+    attempts: dict[Word, Word]
 
 
 class ProgressDocument(Document):

@@ -1,7 +1,8 @@
-"""The channel's grammar: framed messages of three kinds, strict JSON inside, and text made safe to show.
+"""The channel's grammar: framed messages of four kinds, strict JSON inside, and text made safe to show.
 
 A frame is one kind byte, the payload's length as four bytes big-endian, and the payload. A conversation is
-`progress* result array*` and nothing after. Whatever departs from that is a `WorkerError` "malformed result: <rule>".
+`lockdown progress* result array*` and nothing after; a result that is a failure may come at once. Whatever departs from
+that is a `WorkerError` "malformed result: <rule>".
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from backdoor_gate.errors import WorkerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROGRESS, RESULT, ARRAY = b"P", b"R", b"A"
+LOCKDOWN, PROGRESS, RESULT, ARRAY = b"L", b"P", b"R", b"A"
 PROGRESS_PER_SECOND = 10
 """Progress messages that a well-behaved child sends; the parent hears out twice as many."""
+MAX_LOCKDOWN_BYTES = 4096
 MAX_PROGRESS_BYTES = 1024
 MAX_RESULT_BYTES = 4 << 20
 MAX_DEPTH = 16

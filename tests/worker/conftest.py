@@ -7,29 +7,14 @@ import textwrap
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from worker_records import make_job
+from worker_records import PRELUDE, make_job
+
+from backdoor_gate.worker import bubblewrap
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from backdoor_gate.records import Job
-
-PRELUDE = """
-import json, os, signal, struct, sys, time
-channel = int(sys.argv[-1])
-order = json.loads(sys.stdin.buffer.read())
-nonce = order["nonce"]
-failure = {"kind": "refused", "what": "seen", "where": "model.pth", "hint": "upload again"}
-def frame(kind, payload):
-    data = struct.pack(">cI", kind, len(payload)) + payload
-    while data:
-        data = data[os.write(channel, data):]
-def result(nonce=nonce, scan=None, failure=failure):
-    frame(b"R", json.dumps({"nonce": nonce, "scan": scan, "failure": failure}).encode())
-def progress(done=1, total=10):
-    document = {"nonce": nonce, "detector": 0, "done": done, "total": total, "classes": [0, 1], "seconds_left": None}
-    frame(b"P", json.dumps(document).encode())
-"""
 
 
 class Script(Protocol):
@@ -38,6 +23,12 @@ class Script(Protocol):
     def __call__(self, code: str, prelude: str = PRELUDE) -> tuple[str, ...]:
         """Return the command that runs `prelude` and then `code`."""
         ...
+
+
+@pytest.fixture(autouse=True)
+def no_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were not installed: the children here are scripts of the tests, and it takes its time."""
+    monkeypatch.setattr(bubblewrap, "program", lambda: None)
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_result_comes_back_with_what_the_parent_knows(job: Job, script: Script
 def test_peak_memory_is_the_childs_not_the_parents(tmp_path: Path) -> None:
     ballast = bytearray(500 << 20)
     ballast[:: 1 << 12] = b"x" * len(ballast[:: 1 << 12])
-    child = process.Child([sys.executable, "-I", "-c", "import time; time.sleep(0.3)"], b"", {}, tmp_path)
+    child = process.Child([sys.executable, "-I", "-c", "import time; time.sleep(0.3)"], {}, tmp_path)
     child.converse(lambda _: None, time.monotonic() + 10)
     child.end()
     assert 1 << 20 < child.peak_memory < 100 << 20
@@ -115,7 +115,7 @@ def test_the_child_gets_no_credential(job: Job, script: Script, monkeypatch: pyt
         launch.run(job, ignore, command=script(code))
     threads = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
     # LC_CTYPE is the interpreter's own doing.
-    allowed = {"HOME", "LANG", "MALLOC_ARENA_MAX", "TMPDIR", *threads}
+    allowed = {"HOME", "LANG", "LOGNAME", "MALLOC_ARENA_MAX", "OMP_WAIT_POLICY", "TMPDIR", *threads}
     assert set(caught.value.what.split()) - {"LC_CTYPE"} == allowed
     assert caught.value.where == "True"
     # Three standard streams, the channel, and the listing's own.
@@ -252,7 +252,7 @@ def test_a_flood_on_standard_output_neither_blocks_nor_shows(
 
 def test_a_flood_is_kept_only_in_part(tmp_path: Path) -> None:
     code = "import os; [os.write(1, b'x' * 60000) for _ in range(100)]; os.write(1, b'end')"
-    child = process.Child([sys.executable, "-I", "-c", code], b"", {}, tmp_path)
+    child = process.Child([sys.executable, "-I", "-c", code], {}, tmp_path)
     assert child.converse(lambda _: None, time.monotonic() + 10)
     child.end()
     assert child.last_words.endswith("xend")

@@ -23,9 +23,12 @@ from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, Usage
 from backdoor_gate.records import Artefact, Job, Measured, Progress, Scan
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
+from backdoor_gate.worker.lockdown import Lockdown
+from backdoor_gate.worker.tiers import Isolation
 
 JOB = make_job(Path("/jobs"))
 STEP = Progress(0, 1, 10, (0, 2), 3.5)
+ISOLATION = Isolation("B", ("no bubblewrap",), ("Landlock 7", "no bubblewrap"))
 
 
 def written(*sends: Callable[[int], None]) -> bytes:
@@ -51,8 +54,19 @@ def progress_bytes(progress: Progress = STEP) -> bytes:
     return written(lambda fd: messages.send_progress(fd, NONCE, progress))
 
 
-def hear(data: bytes, job: Job = JOB, on_progress: Callable[[Progress], None] = lambda _: None) -> Scan:
-    listener = Listener(job, NONCE, on_progress)
+def lockdown_bytes(nonce: str = NONCE) -> bytes:
+    return written(lambda fd: messages.send_lockdown(fd, nonce, Lockdown(1, 7, {"user": "EPERM"}), {"TCP": "EPERM"}))
+
+
+def hear(
+    data: bytes,
+    job: Job = JOB,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    before: bytes = lockdown_bytes(),
+) -> Scan:
+    listener = Listener(job, NONCE, lambda _: ISOLATION, on_progress)
+    data = before + data
     for at in range(0, len(data), 100):
         listener.hear(data[at : at + 100])
     return listener.outcome()
@@ -85,7 +99,8 @@ def test_a_scan_arrives_as_it_was_sent() -> None:
 def test_isolation_and_seed_are_the_parents_word() -> None:
     claimed = replace(make_scan().runtime, isolation="A", seed=99)
     scan = hear(scan_bytes(replace(make_scan(), runtime=claimed)))
-    assert (scan.runtime.isolation, scan.runtime.seed) == ("C", JOB.seed)
+    assert (scan.runtime.isolation, scan.runtime.seed) == ("B", JOB.seed)
+    assert scan.runtime.isolation_notes == ISOLATION.notes
 
 
 VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
@@ -232,6 +247,7 @@ def test_the_unchanged_document_is_fine() -> None:
     ("data", "rule"),
     [
         (b"", "no result"),
+        (lockdown_bytes(), "out of turn"),
         (scan_bytes()[:-1], "cut off"),
         (scan_bytes()[:3], "cut off"),
         (scan_bytes() + b"x", "followed by more"),
@@ -252,6 +268,41 @@ def test_the_unchanged_document_is_fine() -> None:
 def test_a_conversation_out_of_line_is_refused(data: bytes, rule: str) -> None:
     with pytest.raises(WorkerError, match=rule):
         hear(data)
+
+
+@pytest.mark.parametrize(
+    ("before", "rule"),
+    [
+        (b"", "scan before the job"),
+        (progress_bytes(), "out of turn"),
+        (lockdown_bytes("0" * 16), "wrong nonce"),
+        (lockdown_bytes() + lockdown_bytes(), "out of turn"),
+        (frame({"nonce": NONCE, "threads": 1}, b"L"), "missing key"),
+        (
+            frame({"nonce": NONCE, "threads": 1, "landlock": 1, "faults": {}, "attempts": {"x": "\x1b"}}, b"L"),
+            "attempts",
+        ),
+        (frame({"nonce": NONCE, "threads": 1, "landlock": 1, "faults": {"x": "y"}, "attempts": {}}, b"L"), "faults"),
+        (struct.pack(">cI", b"L", 5000), "larger than allowed"),
+    ],
+)
+def test_nothing_is_heard_before_the_lock_down(before: bytes, rule: str) -> None:
+    with pytest.raises(WorkerError, match=rule):
+        hear(scan_bytes(), before=before)
+
+
+def test_a_failure_may_come_before_the_lock_down() -> None:
+    with pytest.raises(WorkerError, match="out of memory"):
+        hear(failure_bytes(WorkerError("out of memory")), before=b"")
+
+
+def test_an_isolation_that_will_not_do_ends_the_conversation() -> None:
+    def refuse(_: schema.LockdownDocument) -> Isolation:
+        raise UnmeasuredError("sandbox unavailable")
+
+    listener = Listener(JOB, NONCE, refuse, lambda _: None)
+    with pytest.raises(UnmeasuredError, match="sandbox unavailable"):
+        listener.hear(lockdown_bytes())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -285,7 +336,7 @@ def test_a_child_checks_what_it_sends() -> None:
         scan_bytes(replace(scan, evidence=(*scan.evidence[:2], last)))
 
 
-GOOD = progress_bytes() + scan_bytes()
+GOOD = lockdown_bytes() + progress_bytes() + scan_bytes()
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
@@ -294,7 +345,7 @@ def test_no_mutation_raises_anything_but_a_worker_error(changes: list[tuple[int,
     for position, value in changes:
         data[position] = value
     try:
-        scan = hear(bytes(data))
+        scan = hear(bytes(data), before=b"")
     except WorkerError:
         return
     assert scan.num_classes == 3
@@ -304,7 +355,7 @@ def test_no_mutation_raises_anything_but_a_worker_error(changes: list[tuple[int,
 def test_no_cut_raises_anything_but_a_worker_error(start: int, end: int, filling: bytes) -> None:
     data = GOOD[:start] + filling + GOOD[end:]
     try:
-        scan = hear(data)
+        scan = hear(data, before=b"")
     except WorkerError:
         return
     assert scan.num_classes == 3

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worker_records import NONCE, make_job
+from worker_records import make_job
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
-from backdoor_gate.worker import orders
+from backdoor_gate.worker import confinement, orders
+from backdoor_gate.worker.confinement import Confinement
+from backdoor_gate.worker.grants import Access, Grant
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -66,7 +68,15 @@ JOBS = st.builds(
 
 @given(JOBS)
 def test_a_job_arrives_as_it_was_sent(job: Job) -> None:
-    assert orders.decode(orders.encode(job, NONCE, 12.5)) == (job, NONCE, 12.5)
+    assert orders.decode(orders.encode(job, 12.5)) == (job, 12.5)
+
+
+@given(st.lists(st.builds(Grant, PATHS, st.sampled_from(Access))), st.none() | st.integers(0, 2**31))
+def test_a_confinement_arrives_as_it_was_sent(grants: list[Grant], user: int | None) -> None:
+    order = Confinement("0" * 32, Path("/s"), Path("/c"), 7, user, gpu=False, memory=9, processes=0, grants=(*grants,))
+    line = confinement.encode(order)
+    assert line.count(b"\n") == 1
+    assert confinement.decode(line) == order
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), date(2026, 1, 1), {1, 2}, b"x"])
@@ -74,4 +84,4 @@ def test_an_argument_outside_json_is_the_policys_fault(tmp_path: Path, value: ob
     job = make_job(tmp_path)
     job = replace(job, architecture=Architecture("a:b", None, (("x", value),), "sha256:0"))
     with pytest.raises(UsageError, match="architecture_kwargs"):
-        orders.encode(job, NONCE, 1.0)
+        orders.encode(job, 1.0)

@@ -1,0 +1,186 @@
+"""What locking the worker down adds to its start, beyond importing torch.
+
+    python -m benchmarks.lockdown [--runs 15] [--out FILE]
+
+Each run starts a worker as a scan does and stops where the model would be loaded, in turn without any lock-down, with
+tier B and with tier A, so that all three see the same load of the machine. What is added is told as differences of
+medians: of the `whole` on the wall's clock; of the processor time, `cpu`, which cannot be had for what runs inside
+bubblewrap; and of the steps that were `clocked`, the parent's (`cell`) and the child's, without what Landlock costs
+each file that is opened later. `fastest` compares the least disturbed runs, for machines with other things to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+import click
+
+from backdoor_gate.errors import RefusedError, UnmeasuredError
+from backdoor_gate.records import Declared, Job, Limits
+from backdoor_gate.worker import bubblewrap, identity, landlock, launch
+from backdoor_gate.worker.cell import Cell
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "results" / "lockdown.json"
+TARGET_MS = 150
+
+CHILD = """
+import json, os, sys, time
+from backdoor_gate.errors import RefusedError
+from backdoor_gate.worker import lockdown, main, probe
+took = {}
+def clocked(module, name, without):
+    step = (lambda *_: without) if sys.argv[1] == "none" and name != "before_imports" else getattr(module, name)
+    def run(*arguments):
+        started = time.perf_counter()
+        try:
+            return step(*arguments)
+        finally:
+            took[name] = 1000 * (time.perf_counter() - started)
+    setattr(module, name, run)
+if sys.argv[1] == "none":
+    lockdown._attempt = lambda *_: None
+clocked(lockdown, "before_imports", None)
+clocked(lockdown, "after_imports", None)
+clocked(probe, "attempt_all", {})
+def stop(message):
+    raise RefusedError(json.dumps(took))
+main.orders.decode = stop
+main.main(int(sys.argv[-1]))
+os._exit(0)
+"""
+"""The real child, clocked; `none` leaves out what is not tier C's."""
+
+
+def job(folder: Path) -> Job:
+    """Return a job that is never done."""
+    return Job(
+        candidate=folder,
+        formats=("safetensors",),
+        declared=Declared(),
+        signature=None,
+        architecture=None,
+        data=None,
+        max_images=1,
+        detectors=(),
+        device="cpu",
+        seed=0,
+        limits=Limits(120, 8 << 30),
+    )
+
+
+def start(kind: str, folder: Path) -> dict[str, float]:
+    """Start a worker with one kind of lock-down; return milliseconds by step, and of the `whole`."""
+    command = (sys.executable, "-I", "-c", CHILD, kind)
+    path = bubblewrap.program() if kind == "A" else None
+    steps: dict[str, float] = {}
+
+    def cell(wanted: Job) -> Cell:
+        begun = time.perf_counter()
+        made = Cell(wanted)
+        steps["cell"] = 1000 * (time.perf_counter() - begun)
+        return made
+
+    user = None if kind == "none" else identity.choose()
+    started, used = time.perf_counter(), processor_time()
+    around = mock.patch.object(bubblewrap, "program", return_value=path)
+    with around, mock.patch.object(identity, "choose", return_value=user), mock.patch.object(launch, "Cell", cell):
+        try:
+            launch.run(job(folder), lambda _: None, minimum="C" if kind == "none" else kind, command=command)
+        except RefusedError as stopped:
+            steps |= json.loads(stopped.what)
+    whole = time.perf_counter() - started
+    cpu = {} if path else {"cpu": 1000 * (processor_time() - used)}
+    return steps | cpu | {"whole": 1000 * whole}
+
+
+def processor_time() -> float:
+    """Return the seconds that all ended children have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def available(folder: Path) -> list[str]:
+    """Return the kinds of lock-down that this machine can do."""
+    found = ["none"]
+    for kind in ("B", "A"):
+        try:
+            start(kind, folder)
+        except UnmeasuredError as error:
+            click.echo(f"{kind}: {error}", err=True)
+        else:
+            found.append(kind)
+    return found
+
+
+def circumstances(runs: int) -> dict[str, object]:
+    """Return what the figures hang on."""
+    git = ("git", "-C", str(ROOT))
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "backdoor_gate/worker"], capture_output=True, text=True, check=False
+    ).stdout
+    return {
+        "command": f"python -m benchmarks.lockdown --runs {runs}",
+        "commit": commit + (" with changes" if changed else ""),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+        "load_average": round(os.getloadavg()[0], 1),
+        "landlock": landlock.version(),
+        "as_root_with_own_user": identity.choose() is not None,
+        "versions": {"torch": version("torch"), "python": platform.python_version()},
+    }
+
+
+@click.command()
+@click.option("--runs", default=15, show_default=True, type=click.IntRange(3))
+@click.option("--out", default=OUT, show_default=False, type=click.Path(path_type=Path), help="Where the figures go.")
+def main(runs: int, out: Path) -> None:
+    """Measure what the lock-down adds to a worker's start."""
+    about = circumstances(runs)
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = available(Path(folder))
+        taken: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+        for _ in range(runs):
+            for kind in kinds:
+                taken[kind].append(start(kind, Path(folder)))
+    figures = {kind: medians(rows) for kind, rows in taken.items()}
+    added = {kind: more(figures[kind], figures["none"]) for kind in kinds if kind != "none"}
+    for kind, figure in added.items():
+        figure["fastest"] = round(fastest(taken[kind]) - fastest(taken["none"]), 1)
+    result = {"circumstances": about, "added_ms": added, "target_ms": TARGET_MS, "median_ms": figures}
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    click.echo(json.dumps(result, indent=2))
+
+
+def more(locked: dict[str, float], unlocked: dict[str, float]) -> dict[str, float]:
+    """Return what a lock-down adds: to the whole, and in the steps that were clocked."""
+    extra = {step: locked[step] - unlocked[step] for step in locked}
+    together = {name: round(extra.pop(name), 1) for name in ("whole", "cpu") if name in extra}
+    return together | {"clocked": round(sum(extra.values()), 1)}
+
+
+def fastest(rows: list[dict[str, float]]) -> float:
+    """Return the shortest whole of all runs."""
+    return min(row["whole"] for row in rows)
+
+
+def medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each step over all runs."""
+    return {step: round(statistics.median(row[step] for row in rows), 2) for step in rows[0]}
+
+
+if __name__ == "__main__":
+    main()
