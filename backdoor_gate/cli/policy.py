@@ -60,6 +60,10 @@ def check(file: Path) -> int:
 
     checked = load(file)
     checked.check_paths()
+    if checked.signing:
+        from backdoor_gate.lifecycle.trust import trusted_keys  # noqa: PLC0415
+
+        trusted_keys(checked)
     emit(f"{file}: ok\n{_summary(checked)}")
     return 0
 
@@ -94,6 +98,20 @@ def _summary(checked: Policy) -> str:
         ("not run", ", ".join(absent)),
         ("false blocks", f"{checked.judgement.false_block_rate:g} of clean models"),
         ("limits", f"{format_duration(checked.limits.seconds)}, {format_size(checked.limits.memory)}"),
+        ("signing", _signing(checked)),
+        ("warning", _unsafe(checked)),
         ("clean images", ", ".join(sorted({plan.data or "none: synthetic" for _, plan in checked.entries}))),
     ]
     return "\n".join(f"  {label:<13} {text}" for label, text in rows if text)
+
+
+def _unsafe(checked: Policy) -> str:
+    named = sorted({name for _, plan in checked.entries for name in plan.unsafe_formats})
+    return f"{', '.join(named)} candidates can run code: never a PASS" if named else ""
+
+
+def _signing(checked: Policy) -> str:
+    own = "the user's own key"
+    if checked.signing is None:
+        return own
+    return f"{checked.signing.key or own}; trusted: {', '.join(path.name for path in checked.signing.trusted)}"

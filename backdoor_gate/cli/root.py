@@ -11,7 +11,10 @@ from backdoor_gate import __version__
 from backdoor_gate.cli import exits
 from backdoor_gate.cli.demo import demo
 from backdoor_gate.cli.detectors import detectors
+from backdoor_gate.cli.explain import explain
+from backdoor_gate.cli.key import key
 from backdoor_gate.cli.policy import policy
+from backdoor_gate.cli.promotion import promote, verify
 from backdoor_gate.cli.scan import scan
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ Exit codes:
   3  REFUSED: the candidate's bytes are not acceptable
   4  INCONCLUSIVE: a required measurement is missing
   5  the verdict stands, but a report or the registry could not be written
+  6  not verified: there is no valid verdict for these bytes
   70 internal error, 130 interrupted
 """
 
@@ -38,7 +42,7 @@ def root() -> None:
     """Scan a candidate model for backdoors before it is promoted."""
 
 
-for command in (scan, policy, detectors, demo):
+for command in (scan, explain, verify, promote, policy, key, detectors, demo):
     root.add_command(command)
 
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backdoor_gate.cli.exits import UNWRITTEN, complain, emit, printing
 from backdoor_gate.cli.kinds import Target, duration, targets
+from backdoor_gate.cli.showing import chosen, show
 from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backdoor_gate.audit import Outcome, Request
+    from backdoor_gate.policy import Policy
+    from backdoor_gate.publishers.attestation.signer import Signer
     from backdoor_gate.publishers.interface import Publisher
     from backdoor_gate.records import AuditReport
 
@@ -43,8 +45,10 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     metavar="FORMAT=PATH",
     multiple=True,
     callback=targets,
-    help="Report to write: json, junit, markdown or triggers (a folder of pictures). May be given several times.",
+    help="Report to write: json, junit, markdown, html, sarif, annotations or triggers (a folder of pictures). May be "
+    "given several times.",
 )
+@click.option("--statement", type=click.Path(path_type=Path), metavar="FILE", help="Signed statement to write.")
 @click.option(
     "--publish/--no-publish", default=None, help="Write the verdict to the registry. [default: if there is one]"
 )
@@ -54,17 +58,22 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N")
 @click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+@click.option("--json", is_flag=True, help="Print the report in JSON, and nothing else, to standard output.")
+@click.option("--verbose", is_flag=True, help="Print the value of every class, too.")
 @click.option("--quiet", is_flag=True, help="No progress, and one line in place of the report.")
 def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
     model: str,
     policy_file: Path,
     data: str | None,
     reports: tuple[Target, ...],
+    statement: Path | None,
     publish: bool | None,
     budget: float | None,
     device: str,
     seed: int,
     tracking_uri: str | None,
+    json: bool,
+    verbose: bool,
     quiet: bool,
 ) -> int:
     """Scan MODEL for backdoors and judge it by a policy.
@@ -75,32 +84,46 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
     from backdoor_gate.policy import load  # noqa: PLC0415
     from backdoor_gate.sources import is_artifact  # noqa: PLC0415
 
-    publisher = _publisher(model, publish, tracking_uri)
+    view = chosen(quiet=quiet, verbose=verbose, json=json)
+    publishes = _publishes(model, publish)
     policy = load(policy_file)
-    for target in reports:
-        _check_writable(target.path)
+    for path in (*(target.path for target in reports), *([statement] if statement else [])):
+        _check_writable(path)
+    signer = _signer(policy) if publishes or statement else None
+    publisher = _publisher(tracking_uri, signer) if publishes else None
     data = data if data is None or is_artifact(data) else str(Path(data).absolute())
     request = Request(model, policy, data, budget, device, seed)
     written = _Written()
     outputs = [written.writer(target) for target in reports] + _summary()
+    if statement and signer:
+        outputs.append(written.statement(statement, signer))
     outcome = _audited(request, publisher, tracking_uri, outputs, quiet)
-    return _shown(outcome, written, quiet)
+    return show(outcome, written.files, view)
 
 
 # ---------------------------------------------------------------------------------------------- before the scan
 
 
-def _publisher(model: str, publish: bool | None, tracking_uri: str | None) -> Publisher | None:
+def _publishes(model: str, wanted: bool | None) -> bool:
     from backdoor_gate.sources import is_registry  # noqa: PLC0415
 
-    if publish and not is_registry(model):
+    if wanted and not is_registry(model):
         hint = "publish registry versions such as models:/NAME/3, or leave --publish out"
         raise UsageError("--publish: there is no registry version to write to", hint=hint)
-    if publish is False or not is_registry(model):
-        return None
+    return wanted is not False and is_registry(model)
+
+
+def _signer(policy: Policy) -> Signer:
+    from backdoor_gate.lifecycle.trust import signing_key  # noqa: PLC0415
+    from backdoor_gate.publishers.attestation.signer import Signer  # noqa: PLC0415
+
+    return Signer(signing_key(policy))
+
+
+def _publisher(tracking_uri: str | None, signer: Signer | None) -> Publisher:
     from backdoor_gate.publishers.mlflow import MlflowPublisher  # noqa: PLC0415
 
-    return MlflowPublisher(tracking_uri)
+    return MlflowPublisher(tracking_uri, sign=signer)
 
 
 def _check_writable(path: Path) -> None:
@@ -129,6 +152,23 @@ class _Written:
 
             reports.write(report, target.format, target.path)
             self.files += ((target.format.value, target.path),)
+
+        return write
+
+    def statement(self, path: Path, sign: Signer) -> Callable[[AuditReport], None]:
+        """Return what writes the signed statement, or removes an older one where there is nothing to sign."""
+
+        def write(report: AuditReport) -> None:
+            from backdoor_gate.reports.files import unwritable, write_bytes  # noqa: PLC0415
+
+            if envelope := sign(report):
+                write_bytes(path, f"{envelope}\n".encode())
+                self.files += (("statement", path),)
+                return
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error
 
         return write
 
@@ -165,40 +205,3 @@ def _audited(
     names = [plan.name for plan in request.policy.detectors]
     with ScanProgress(ProgressConsole(quiet=quiet), names) as progress:
         return audit(request, source, publisher=publisher, outputs=outputs, on_progress=progress.update)
-
-
-# ---------------------------------------------------------------------------------------------- after the scan
-
-
-def _shown(outcome: Outcome, written: _Written, quiet: bool) -> int:
-    """Print the report, then what could not be written, and return the worst of the exit codes."""
-    from backdoor_gate.audit import worst  # noqa: PLC0415
-
-    codes = [outcome.exit_code]
-    try:
-        if quiet:
-            emit(_line(outcome.report))
-        else:
-            _print(outcome.report, written)
-    except BrokenPipeError:
-        codes.append(UNWRITTEN)
-    except OutputError as error:
-        codes.append(complain(error))
-    codes += [complain(fault) for fault in outcome.faults]
-    return worst(codes)
-
-
-def _line(report: AuditReport) -> str:
-    from backdoor_gate.reports.text import terminal  # noqa: PLC0415
-
-    uri = report.candidate.uri if report.candidate else report.requested
-    parts = (f"{report.decision.verdict.value} {uri}", *report.decision.reasons[:1])
-    return ": ".join(terminal(part) for part in parts)
-
-
-def _print(report: AuditReport, written: _Written) -> None:
-    from backdoor_gate.cli.consoles import ResultConsole  # noqa: PLC0415
-    from backdoor_gate.reports.console import verdict_view  # noqa: PLC0415
-
-    with printing():
-        ResultConsole().print(verdict_view(report, written.files))

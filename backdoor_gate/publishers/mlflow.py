@@ -10,11 +10,15 @@ from backdoor_gate.errors import OutputError
 from backdoor_gate.mlflow_client import connect, conversation, tracking_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backdoor_gate.records import AuditReport, Reference
 
 PREFIX = "backdoor_gate."
 """Of every tag that the gate writes, and may overwrite."""
 VERDICT = f"{PREFIX}verdict"
+STATEMENT = f"{PREFIX}statement"
+"""The signed statement: written before the verdict, so that a crash leaves the one or none, never a verdict alone."""
 MAX_VALUE = 5_000
 """Characters of a tag value; the smallest limit among MLflow's stores."""
 
@@ -27,11 +31,13 @@ class MlflowPublisher:
         tracking_uri: of the tracking store; None for MLflow's environment variable.
         registry_uri: of the model registry; None where it is the same store.
         report: where the full report can be read, such as the URL of the pipeline run; None leaves the tag out.
+        sign: returns the signed statement of an audit, or None where there is nothing to sign; None leaves the tag out.
     """
 
     tracking_uri: str | None
     registry_uri: str | None = None
     report: str | None = None
+    sign: Callable[[AuditReport], str | None] | None = None
     _client: Any = field(default=None, init=False, repr=False)
 
     def begin(self, reference: Reference, scan_id: str) -> None:
@@ -50,9 +56,12 @@ class MlflowPublisher:
         """Write the results, then the verdict, and read all back; on any fault the verdict stays or becomes pending.
 
         Raises:
-            OutputError: a tag could not be written, another scan has taken over, or the read-back differs.
+            OutputError: the statement is too long, a tag could not be written, another scan has taken over, or the
+                read-back differs.
         """
         tags = {key: _clean(value) for key, value in result_tags(report, self.report).items()}
+        if statement := self.sign and self.sign(report):
+            tags[STATEMENT] = statement
         with conversation(reference.uri, OutputError):
             self._check_ours(reference, report.scan_id)
             for key, value in tags.items():

@@ -83,6 +83,28 @@ def test_an_unknown_detector(gate: Gate) -> None:
     assert gate("detectors", "nc") == (2, "", line)
 
 
+# ---------------------------------------------------------------------------------------------- explain
+
+
+def test_a_report_is_explained(gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
+    code, out, _ = gate("scan", "empty", "--policy=policy.yaml", "--json")
+    assert code == 3
+    (tmp_path / "report.json").write_text(out)
+    code, out, err = gate("explain", "report.json")
+    assert (code, err) == (0, "")
+    assert out.startswith("REFUSED  empty\nThe candidate's bytes are not acceptable.\nWhy\n  candidate has no files")
+    assert "Do not promote this version" in out
+
+
+def test_what_is_no_report_is_a_usage_error(gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("version: 1\n")
+    code, out, err = gate("explain", "policy.yaml")
+    assert (code, out) == (2, "")
+    assert err == "error: policy.yaml: not JSON; write one with 'backdoor-gate scan MODEL --report json=PATH'\n"
+
+
 # ---------------------------------------------------------------------------------------------- policy
 
 
@@ -146,6 +168,7 @@ def test_check_says_what_a_policy_orders(gate: Gate, tmp_path: Path) -> None:
         "  not run       spectral_inversion, warp_inversion",
         "  false blocks  0.01 of clean models",
         "  limits        90s, 8GiB",
+        "  signing       the user's own key",
         f"  clean images  {tmp_path / 'c.npz'}",
     ]
 

@@ -67,7 +67,7 @@ def gate(folder: Path, capsys: pytest.CaptureFixture[str]) -> Gate:
 
 # ---------------------------------------------------------------------------------------------- before the scan
 
-FORMATS = "json, junit, markdown, triggers"
+FORMATS = "json, junit, markdown, html, sarif, annotations, triggers"
 HELP = "; see 'backdoor-gate scan --help'"
 PUBLISH = (
     "--publish: there is no registry version to write to; "
@@ -95,6 +95,14 @@ PUBLISH = (
         (
             ["empty", "--policy=policy.yaml", "--report=json=x", "--report=junit=./x"],
             "Invalid value for '--report': two reports would be written to FOLDER/x; see 'backdoor-gate scan --help'",
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--verbose", "--quiet"],
+            "--verbose adds to the report that --quiet leaves out" + HELP,
+        ),
+        (
+            ["empty", "--policy=policy.yaml", "--json", "--verbose"],
+            "--verbose adds to the report that --json leaves out" + HELP,
         ),
         (
             ["empty", "--policy=policy.yaml", "--publish"],
@@ -149,14 +157,34 @@ def test_a_folder_without_permission_is_found_before_the_scan(gate: Gate, folder
 def test_a_pass_with_every_report(gate: Gate, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     (folder / "summary.md").write_text("before\n")
-    reports = ["--report=json=out/r.json", "--report=junit=out/r.xml", "--report=markdown=out/r.md"]
+    paths = {"json": "r.json", "junit": "r.xml", "markdown": "r.md", "html": "r.html", "sarif": "r.sarif"}
+    reports = [f"--report={kind}=out/{name}" for kind, name in paths.items()]
     code, out, err = gate("model", "--policy=policy.yaml", "--no-publish", "--device=cpu", *reports)
     assert code == 0, out + err
     assert "PASS" in out
-    assert all(f"out/r.{ending}" in out for ending in ("json", "xml", "md"))
+    assert all(f"out/{name}" in out for name in paths.values())
+    assert (folder / "out" / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert json.loads((folder / "out" / "r.sarif").read_text())["runs"][0]["results"] == []
     assert "measuring max_margin" in err
     assert json.loads((folder / "out" / "r.json").read_text())["verdict"] == "PASS"
     assert (folder / "summary.md").read_text() == f"before\n{(folder / 'out' / 'r.md').read_text()}\n"
+
+
+def test_json_alone_goes_to_standard_output(gate: Gate, folder: Path) -> None:
+    arguments = ("model", "--policy=policy.yaml", "--device=cpu", "--json", "--report=json=r.json")
+    code, out, err = gate(*arguments)
+    assert code == 0, err
+    assert out == (folder / "r.json").read_text()
+    assert err == "measuring max_margin (1/1)\n"
+    assert gate("empty", "--policy=policy.yaml", "--json", "--quiet")[2] == ""
+
+
+def test_verbose_shows_every_class(gate: Gate) -> None:
+    code, out, err = gate("model", "--policy=policy.yaml", "--device=cpu", "--verbose")
+    assert code == 0, err
+    rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[0] for row in rows] == [str(k) for k in range(10)]
+    assert "PASS" in out
 
 
 def test_refused_bytes(gate: Gate, folder: Path) -> None:

@@ -1,0 +1,91 @@
+"""What the server enforces: read from its environment, decided from a version's own tags."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backdoor_gate.errors import NotVerifiedError, UsageError
+from backdoor_gate.mlflow_client import GATE_SAYS
+from backdoor_gate.publishers.attestation import checks
+from backdoor_gate.publishers.attestation.keys import load_public
+from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backdoor_gate.publishers.attestation.keys import PublicKey
+
+TRUSTED = "BACKDOOR_GATE_TRUSTED"
+"""Environment variable: public key files, separated as in PATH."""
+ALIASES = "BACKDOOR_GATE_ENFORCED_ALIASES"
+"""Environment variable: aliases that need a statement, separated by commas; `*` is every alias."""
+STAGES = "BACKDOOR_GATE_ENFORCED_STAGES"
+"""Environment variable: stages that need a statement, separated by commas."""
+DEFAULT_ALIASES = "champion,production,prod"
+DEFAULT_STAGES = "Production"
+_LEGAL_STAGES = {"none", "staging", "production", "archived"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which names need a signed PASS, and whose signature counts.
+
+    Attributes:
+        trusted: at least one key.
+        aliases: in lower case, as databases may not tell cases apart.
+        stages: in lower case.
+    """
+
+    trusted: tuple[PublicKey, ...]
+    aliases: frozenset[str]
+    stages: frozenset[str]
+
+    def covers_alias(self, alias: str) -> bool:
+        """Whether an alias needs a statement."""
+        return "*" in self.aliases or alias.lower() in self.aliases
+
+    def covers_stage(self, stage: str) -> bool:
+        """Whether a stage needs a statement."""
+        return stage.lower() in self.stages
+
+    def check(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Check that a version carries a signed, current PASS about itself. Bytes are not looked at.
+
+        Raises:
+            NotVerifiedError: it does not.
+        """
+        checks.check_verdict_tag(tags.get(VERDICT))
+        statement, _ = checks.opened(tags.get(STATEMENT), self.trusted)
+        checks.check_origin(statement, f"models:/{name}/{version}")
+        checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
+
+
+def from_environment() -> Rules:
+    """Return what this server's environment asks for.
+
+    Raises:
+        UsageError: no trusted key is named or one cannot be read, or a stage is none.
+    """
+    paths = [path for path in os.environ.get(TRUSTED, "").split(os.pathsep) if path]
+    if not paths:
+        hint = "set it to the .pub files whose signature counts"
+        raise UsageError("a gated registry store needs at least one trusted key", where=TRUSTED, hint=hint)
+    stages = _listed(STAGES, DEFAULT_STAGES)
+    if unknown := sorted(stages - _LEGAL_STAGES):
+        raise UsageError(f"no such stage: {unknown[0]!a:.40}", where=STAGES, hint="write Production or Staging")
+    trusted = tuple(load_public(Path(path)) for path in paths)
+    return Rules(trusted, _listed(ALIASES, DEFAULT_ALIASES), stages)
+
+
+def denial(error: NotVerifiedError, what: str) -> str:
+    """Return the message for the client whose request was refused."""
+    advice = f"; {error.hint}" if error.hint else ""
+    return f"{GATE_SAYS}{what} refused: {error.what}{advice}"
+
+
+def _listed(variable: str, default: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in os.environ.get(variable, default).split(",") if name.strip())

@@ -1,0 +1,89 @@
+"""MLflow's own database store, with a question before each alias, stage and renaming."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+
+from backdoor_gate.enforcement.rules import Rules, denial, from_environment
+from backdoor_gate.errors import NotVerifiedError
+
+_PROMPT_SOURCES = {"prompt-template", "dummy-source"}
+"""What MLflow writes as the source of a prompt. Such a version has no files to load, so an alias promotes no model."""
+
+
+def gated(database_uri: str) -> Any:
+    """Return a gated store on a database.
+
+    Args:
+        database_uri: as MLflow takes it, without `gated+`.
+
+    Raises:
+        UsageError: the server's environment is incomplete.
+    """
+    rules = from_environment()
+    kind = GatedWorkspaceStore if MLFLOW_ENABLE_WORKSPACES.get() else GatedStore
+    return kind(database_uri, rules)
+
+
+if TYPE_CHECKING:
+    _Base = Any
+else:
+    _Base = object
+
+
+class _Gated(_Base):  # type: ignore[misc]
+    """The questions; mixed into each of MLflow's database stores."""
+
+    def __init__(self, database_uri: str, rules: Rules) -> None:
+        self._rules = rules
+        super().__init__(database_uri)
+
+    def set_registered_model_alias(self, name: str, alias: str, version: Any) -> Any:
+        """Set an alias; an enforced one only on a version with a signed PASS."""
+        if self._rules.covers_alias(alias):
+            self._ask(name, version, f"alias '{alias}'")
+        return super().set_registered_model_alias(name, alias, version)
+
+    def transition_model_version_stage(
+        self, name: str, version: Any, stage: str, archive_existing_versions: Any
+    ) -> Any:
+        """Move a version to a stage; to an enforced one only with a signed PASS."""
+        if self._rules.covers_stage(stage):
+            self._ask(name, version, f"stage '{stage}'")
+        return super().transition_model_version_stage(name, version, stage, archive_existing_versions)
+
+    def rename_registered_model(self, name: str, new_name: str) -> Any:
+        """Rename a model, unless it holds an enforced name: its statements speak of the old one."""
+        model = self.get_registered_model(name)
+        held = [alias for alias in model.aliases if self._rules.covers_alias(alias)]
+        held += [
+            found.current_stage for found in model.latest_versions if self._rules.covers_stage(found.current_stage)
+        ]
+        if held:
+            fault = NotVerifiedError(f"'{held[0]}' would move to a name that was never scanned", hint="remove it first")
+            raise MlflowException(denial(fault, "renaming"), error_code=PERMISSION_DENIED)
+        return super().rename_registered_model(name, new_name)
+
+    def _ask(self, name: str, version: Any, what: str) -> None:
+        found = self.get_model_version(name, version)
+        if found.source in _PROMPT_SOURCES:
+            return
+        try:
+            self._rules.check(found.name, str(found.version), found.tags)
+        except NotVerifiedError as error:
+            # Of the codes that refuse, only this one is not retried by clients.
+            raise MlflowException(denial(error, what), error_code=PERMISSION_DENIED) from error
+
+
+class GatedStore(_Gated, SqlAlchemyStore):  # type: ignore[misc]
+    """The gate on MLflow's ordinary database store."""
+
+
+class GatedWorkspaceStore(_Gated, WorkspaceAwareSqlAlchemyStore):  # type: ignore[misc]
+    """The gate on MLflow's database store with workspaces."""

@@ -1,0 +1,90 @@
+"""What a signed statement must say before anyone believes a verdict; shared by `verify`, `promote` and the server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from backdoor_gate.errors import NotVerifiedError
+from backdoor_gate.publishers.attestation.dsse import unseal
+from backdoor_gate.publishers.attestation.statement import VERIFIER, Statement, decode
+from backdoor_gate.records import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from backdoor_gate.publishers.attestation.keys import PublicKey
+
+_SCAN = "scan it with 'backdoor-gate scan'"
+_AGAIN = "scan it again"
+_CLOCK_SKEW = timedelta(minutes=5)
+"""By how much the clocks of two machines may differ."""
+
+
+def check_verdict_tag(verdict: str | None) -> None:
+    """Check the tag that says how far a scan is.
+
+    Raises:
+        NotVerifiedError: there is none, or a scan is or was at work.
+    """
+    if not verdict:
+        raise NotVerifiedError("no verdict: it was never scanned, or its tags were removed", hint=_SCAN)
+    if verdict.startswith("pending:"):
+        scan_id = ascii(verdict.removeprefix("pending:"))[1:-1][:40]
+        raise NotVerifiedError(f"pending: scan {scan_id} has not finished", hint="wait for it, or scan again")
+
+
+def opened(envelope: str | None, trusted: Sequence[PublicKey]) -> tuple[Statement, PublicKey]:
+    """Return what a trusted key signed, and that key.
+
+    Raises:
+        NotVerifiedError: there is no statement, no trusted key, or the one is not signed by the other.
+    """
+    if not envelope:
+        raise NotVerifiedError("no signed statement; the verdict tag alone proves nothing", hint=_SCAN)
+    if not trusted:
+        hint = "name signing.trusted in the policy, or verify where the scan ran"
+        raise NotVerifiedError("no trusted key to check the statement with", hint=hint)
+    payload, key = unseal(envelope, trusted)
+    return decode(payload), key
+
+
+def check_origin(statement: Statement, resource: str | None) -> None:
+    """Check who made the statement and which model it is about.
+
+    Args:
+        statement: whose signature was found good.
+        resource: the model that is asked about; None where its name says nothing, as a local path's.
+
+    Raises:
+        NotVerifiedError: it was made by something else, or about something else.
+    """
+    if statement.verifier != VERIFIER:
+        raise NotVerifiedError(f"the statement was made by another verifier: {statement.verifier!a:.80}", hint=_AGAIN)
+    if resource is not None and statement.resource != resource:
+        what = f"the statement is about {ascii(statement.resource)[1:-1][:120]}, not about this version"
+        raise NotVerifiedError(what, hint="tags are copied with a version; scan this one")
+
+
+def check_current(statement: Statement, verdict: str | None, now: datetime) -> None:
+    """Check that the statement still holds, and that it says PASS.
+
+    Args:
+        statement: whose signature was found good.
+        verdict: the verdict tag beside it; None where there are no tags.
+        now: with a zone.
+
+    Raises:
+        NotVerifiedError: it is of the future or the past, or the result is another.
+    """
+    if statement.scanned_at > now + _CLOCK_SKEW:
+        what = f"dated in the future ({statement.scanned_at.isoformat()})"
+        raise NotVerifiedError(what, hint="set the clock of this machine, or scan it again")
+    if statement.expires_at <= now:
+        raise NotVerifiedError(f"expired on {statement.expires_at.isoformat()}", hint=_AGAIN)
+    if statement.result != "PASSED" or statement.verdict != Verdict.PASS:
+        raise NotVerifiedError(f"the result is {ascii(statement.verdict)[1:-1][:40]}, not PASS")
+    if verdict is not None and verdict != statement.verdict:
+        what = f"the verdict tag says {ascii(verdict)[1:-1][:40]}, the signed statement {statement.verdict}"
+        raise NotVerifiedError(what, hint=_AGAIN)
