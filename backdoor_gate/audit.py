@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
-from backdoor_gate import __version__
+from backdoor_gate import __version__, prerequisites
 from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.catalogue import PACK_VERSION
-from backdoor_gate.errors import GateError, OutputError, UnmeasuredError, UsageError
+from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.records import Architecture, AuditReport, Job
 from backdoor_gate.sources import is_artifact
 from backdoor_gate.sources.manifest import path_digest
+from backdoor_gate.sources.mlmodel import pickled_error
 from backdoor_gate.verdict.coverage import coverage
 from backdoor_gate.verdict.decide import decide, failed
-from backdoor_gate.worker import launch
+from backdoor_gate.worker import launch, tiers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -87,6 +88,8 @@ class _Findings:
     architecture_digest: str | None = None
     data_digest: str | None = None
     scan: Scan | None = None
+    announced: bool = False
+    """Whether the registry was told that a scan is on."""
 
 
 def audit(
@@ -107,27 +110,43 @@ def audit(
         on_progress: called while the worker measures.
 
     Raises:
-        UsageError: the reference, the policy or the clean data is wrong; nothing was judged.
+        UsageError: the installation, the reference, the policy or the clean data is wrong; nothing was judged.
     """
+    prerequisites.check()
     found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic())
     faults: list[OutputError] = []
     try:
         found.reference = source.resolve(request.reference)
-        if publisher:
-            faults += _attempt(publisher.begin, found.reference, found.scan_id)
-        found.scan = _measure(request, source, found, on_progress)
-        _check_isolation(found.scan, request.policy)
+        with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
+            given = _given(request, source, found, Path(folder))
+            faults += _announce(publisher, found)  # only now: a usage error must not undo an older verdict
+            found.candidate = source.fetch(found.reference, _new_folder(Path(folder) / "candidate"))
+            if found.candidate.pickled and not given.plan.unsafe_formats:
+                raise pickled_error()
+            job = _job(request, given, found.candidate)
+            found.scan = _measured(job, given.plan.unsafe_formats, on_progress, request.policy.minimum_isolation)
         decision = decide(found.scan, request.policy.judgement)
     except UsageError:
         raise
     except GateError as error:
         decision = failed(error)
+    except OSError as error:
+        decision = failed(_no_room(error))
+    faults += _announce(publisher, found)
     report = _report(request, found, decision)
     for output in outputs:
         faults += _attempt(output, report)
     if publisher and found.reference and not faults:
         faults += _attempt(publisher.finish, found.reference, report)
     return Outcome(report, tuple(faults))
+
+
+def _announce(publisher: Publisher | None, found: _Findings) -> list[OutputError]:
+    """Mark the version as being scanned, once, where there is a registry and the version is known."""
+    if publisher is None or found.reference is None or found.announced:
+        return []
+    found.announced = True
+    return _attempt(publisher.begin, found.reference, found.scan_id)
 
 
 def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> list[OutputError]:
@@ -139,31 +158,71 @@ def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) ->
     return []
 
 
-def _measure(request: Request, source: Source, found: _Findings, on_progress: Callable[[Progress], None]) -> Scan:
-    """Fetch candidate and data into private folders, noting what they are, and run the worker on them."""
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the pipeline itself brings to the scan: trusted, and checked before the candidate is touched."""
+
+    plan: ModelPlan
+    architecture: Architecture | None
+    data: Path | None
+
+
+def _given(request: Request, source: Source, found: _Findings, folder: Path) -> _Given:
+    """Find the architecture's code and the clean data, and note their digests."""
     assert found.reference is not None
-    with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
-        plan = request.policy.plan_for(found.reference.name)
-        architecture = _architecture(plan)
-        found.architecture_digest = architecture.digest if architecture else None
-        data = local_data(request.data or plan.data, source, Path(folder) / "data")
-        found.data_digest = path_digest(data) if data else None
-        found.candidate = source.fetch(found.reference, _new_folder(Path(folder) / "candidate"))
-        limits = request.policy.limits
-        job = Job(
-            candidate=found.candidate.path,
-            formats=plan.formats,
-            declared=plan.declared,
-            signature=found.candidate.signature,
-            architecture=architecture,
-            data=data,
-            max_images=plan.max_images,
-            detectors=request.policy.detectors,
-            device=request.device,
-            seed=request.seed,
-            limits=replace(limits, seconds=request.budget or limits.seconds),
-        )
-        return launch.run(job, on_progress)
+    plan = request.policy.plan_for(found.reference.name)
+    architecture = _architecture(plan)
+    found.architecture_digest = architecture.digest if architecture else None
+    data = local_data(request.data or plan.data, source, folder / "data")
+    found.data_digest = path_digest(data) if data else None
+    return _Given(plan, architecture, data)
+
+
+def _job(request: Request, given: _Given, candidate: Candidate) -> Job:
+    limits = request.policy.limits
+    return Job(
+        candidate=candidate.path,
+        formats=given.plan.formats,
+        declared=given.plan.declared,
+        signature=candidate.signature,
+        architecture=given.architecture,
+        data=given.data,
+        max_images=given.plan.max_images,
+        detectors=request.policy.detectors,
+        device=request.device,
+        seed=request.seed,
+        limits=replace(limits, seconds=request.budget or limits.seconds),
+    )
+
+
+def _measured(job: Job, unsafe: tuple[str, ...], on_progress: Callable[[Progress], None], minimum: str) -> Scan:
+    """Run the worker; once more, on the formats that can run code, where it refused the candidate as data.
+
+    So whether the candidate's code could run is this side's own knowledge, not the word of a worker that it ran in.
+    """
+    deadline = time.monotonic() + job.limits.seconds
+    try:
+        return launch.run(job, on_progress, minimum=minimum)
+    except RefusedError:
+        if not unsafe:
+            raise
+    if job.device == "cuda":
+        raise UnmeasuredError("a candidate that can run code gets no GPU", hint="use --device cpu")
+    left = max(1, round(deadline - time.monotonic()))
+    again = replace(job, formats=(*job.formats, *unsafe), device="cpu", limits=replace(job.limits, seconds=left))
+    scan = launch.run(again, on_progress, minimum=min(minimum, tiers.B))
+    if scan.format not in unsafe:
+        raise WorkerError("malformed result: a format that was refused before", hint="treat the candidate as hostile")
+    return replace(scan, attested=False)
+
+
+def _no_room(error: OSError) -> UnmeasuredError:
+    """Explain a failure of the local disk: the private copies could not be made."""
+    return UnmeasuredError(
+        f"the candidate could not be copied: {error.strerror or type(error).__name__}",
+        where=tempfile.gettempdir(),
+        hint="free some space, or point TMPDIR to a larger disk",
+    )
 
 
 def _new_folder(path: Path) -> Path:
@@ -194,16 +253,6 @@ def local_data(reference: str | None, source: Source, destination: Path) -> Path
     if not path.exists():
         raise UsageError("no such file or folder", where=reference, hint="correct data.clean or --data")
     return path.resolve()
-
-
-def _check_isolation(scan: Scan, policy: Policy) -> None:
-    """Raise UnmeasuredError where the worker was less isolated than the policy asks: A is the strictest tier."""
-    if scan.runtime.isolation > policy.minimum_isolation:
-        raise UnmeasuredError(
-            f"isolation tier {scan.runtime.isolation} reached, the policy needs {policy.minimum_isolation}",
-            where="limits.isolation",
-            hint="lower the minimum, or run where the stricter tier is available",
-        )
 
 
 def _report(request: Request, found: _Findings, decision: Decision) -> AuditReport:

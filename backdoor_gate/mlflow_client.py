@@ -40,6 +40,8 @@ _PROBE_SECONDS = (5.0, 10.0)
 """To connect and to get a first answer: an unreachable server is known within 15 s."""
 _DENIED = re.compile(r"error code 40[13]\b|\b40[13] Client Error|PERMISSION_DENIED|UNAUTHENTICATED")
 _DENIED_HINT = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+GATE_SAYS = "backdoor-gate: "
+"""How a gated registry store begins what it says to a client whose request it refuses."""
 _NO_URI_HINT = "pass the tracking URI, or set MLFLOW_TRACKING_URI"
 
 
@@ -161,6 +163,8 @@ def _explained(error: Exception, where: str, failure: type[GateError]) -> GateEr
     text = redacted(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
     code = str(getattr(error, "error_code", ""))
     where = redacted(where)
+    if reason := text.partition(GATE_SAYS)[2]:
+        return failure(f"the server's gate says: {reason}", where=where)
     if _DENIED.search(code) or _DENIED.search(text):
         return failure("access denied by the registry", where=where, hint=_DENIED_HINT)
     if code == "RESOURCE_DOES_NOT_EXIST":

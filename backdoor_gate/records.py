@@ -70,6 +70,8 @@ class Candidate:
     digest: str
     """`sha256:<hex>` of the canonical manifest."""
     signature: Signature | None = None
+    pickled: bool = False
+    """Whether its MLmodel file says that it is a pickled module or TorchScript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ class Runtime:
     device: str
     isolation: str
     seed: int
+    isolation_notes: tuple[str, ...] = ()
+    """What the tier was made of, and why it is no stronger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +272,15 @@ class Scan:
     num_classes: int
     input: InputSpec
     format: str
-    """Of the weights: `safetensors`, `state_dict` or `pt2`."""
+    """Of the weights: `safetensors`, `state_dict` or `pt2`; `torchscript` or `pickle` where the policy accepts them."""
     data: DataFacts
     evidence: tuple[Evidence, ...]
     runtime: Runtime
     peak_memory: int = 0
     """Peak resident set of the worker, in bytes, as the operating system counted it."""
+    attested: bool = True
+    """Whether no code of the candidate's could run in the worker, as the gate ordered it: else the measurements may be
+    the candidate's own words."""
 
 
 # ---------------------------------------------------------------------------------------------- judgements

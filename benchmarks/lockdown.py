@@ -1,12 +1,13 @@
 """What locking the worker down adds to its start, beyond importing torch.
 
-    python -m benchmarks.lockdown [--runs 15] [--out FILE]
+    python -m benchmarks.lockdown [--runs 25] [--out FILE]
 
-Each run starts a worker as a scan does and stops where the model would be loaded, in turn without any lock-down, with
+Each run starts a worker as a scan does and stops where it would read its job, in turn without any lock-down, with
 tier B and with tier A, so that all three see the same load of the machine. What is added is told as differences of
-medians: of the `whole` on the wall's clock; of the processor time, `cpu`, which cannot be had for what runs inside
-bubblewrap; and of the steps that were `clocked`, the parent's (`cell`) and the child's, without what Landlock costs
-each file that is opened later. `fastest` compares the least disturbed runs, for machines with other things to do.
+medians on the wall's clock: of starts that leave out importing torch, which takes longer than all the rest and never
+twice the same time (`bare`); of whole starts (`with_torch`), where Landlock looks at every file that is imported; and
+of the steps that were clocked one by one (`steps`), the parent's (`cell`) and the child's, without bubblewrap's own
+start.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,7 +37,7 @@ OUT = ROOT / "benchmarks" / "results" / "lockdown.json"
 TARGET_MS = 150
 
 CHILD = """
-import json, os, sys, time
+import json, os, sys, time, types
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.worker import lockdown, main, probe
 took = {}
@@ -58,10 +58,14 @@ clocked(probe, "attempt_all", {})
 def stop(message):
     raise RefusedError(json.dumps(took))
 main.orders.decode = stop
+if sys.argv[2] == "bare":
+    scan = types.ModuleType("backdoor_gate.scan")
+    scan.session = types.ModuleType("backdoor_gate.scan.session")
+    sys.modules |= {"backdoor_gate.scan": scan, "backdoor_gate.scan.session": scan.session}
 main.main(int(sys.argv[-1]))
 os._exit(0)
 """
-"""The real child, clocked; `none` leaves out what is not tier C's."""
+"""The real child, clocked; `none` leaves out what is not tier C's, `bare` importing torch."""
 
 
 def job(folder: Path) -> Job:
@@ -81,9 +85,9 @@ def job(folder: Path) -> Job:
     )
 
 
-def start(kind: str, folder: Path) -> dict[str, float]:
-    """Start a worker with one kind of lock-down; return milliseconds by step, and of the `whole`."""
-    command = (sys.executable, "-I", "-c", CHILD, kind)
+def start(kind: str, extent: str, folder: Path) -> dict[str, float]:
+    """Start a worker with one kind of lock-down, `bare` or `with_torch`; return milliseconds by step and in all."""
+    command = (sys.executable, "-I", "-c", CHILD, kind, extent)
     path = bubblewrap.program() if kind == "A" else None
     steps: dict[str, float] = {}
 
@@ -94,22 +98,14 @@ def start(kind: str, folder: Path) -> dict[str, float]:
         return made
 
     user = None if kind == "none" else identity.choose()
-    started, used = time.perf_counter(), processor_time()
+    started = time.perf_counter()
     around = mock.patch.object(bubblewrap, "program", return_value=path)
     with around, mock.patch.object(identity, "choose", return_value=user), mock.patch.object(launch, "Cell", cell):
         try:
             launch.run(job(folder), lambda _: None, minimum="C" if kind == "none" else kind, command=command)
         except RefusedError as stopped:
             steps |= json.loads(stopped.what)
-    whole = time.perf_counter() - started
-    cpu = {} if path else {"cpu": 1000 * (processor_time() - used)}
-    return steps | cpu | {"whole": 1000 * whole}
-
-
-def processor_time() -> float:
-    """Return the seconds that all ended children have used."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return steps | {extent: 1000 * (time.perf_counter() - started)}
 
 
 def available(folder: Path) -> list[str]:
@@ -117,7 +113,7 @@ def available(folder: Path) -> list[str]:
     found = ["none"]
     for kind in ("B", "A"):
         try:
-            start(kind, folder)
+            start(kind, "bare", folder)
         except UnmeasuredError as error:
             click.echo(f"{kind}: {error}", err=True)
         else:
@@ -145,7 +141,7 @@ def circumstances(runs: int) -> dict[str, object]:
 
 
 @click.command()
-@click.option("--runs", default=15, show_default=True, type=click.IntRange(3))
+@click.option("--runs", default=25, show_default=True, type=click.IntRange(3))
 @click.option("--out", default=OUT, show_default=False, type=click.Path(path_type=Path), help="Where the figures go.")
 def main(runs: int, out: Path) -> None:
     """Measure what the lock-down adds to a worker's start."""
@@ -153,33 +149,28 @@ def main(runs: int, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         kinds = available(Path(folder))
         taken: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
-        for _ in range(runs):
-            for kind in kinds:
-                taken[kind].append(start(kind, Path(folder)))
+        for extent in ("with_torch", "bare"):
+            for _ in range(runs):
+                for kind in kinds:
+                    taken[kind].append(start(kind, extent, Path(folder)))
     figures = {kind: medians(rows) for kind, rows in taken.items()}
     added = {kind: more(figures[kind], figures["none"]) for kind in kinds if kind != "none"}
-    for kind, figure in added.items():
-        figure["fastest"] = round(fastest(taken[kind]) - fastest(taken["none"]), 1)
-    result = {"circumstances": about, "added_ms": added, "target_ms": TARGET_MS, "median_ms": figures}
+    result = {"circumstances": about, "target_ms": TARGET_MS, "added_ms": added, "median_ms": figures}
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     click.echo(json.dumps(result, indent=2))
 
 
 def more(locked: dict[str, float], unlocked: dict[str, float]) -> dict[str, float]:
-    """Return what a lock-down adds: to the whole, and in the steps that were clocked."""
+    """Return what a lock-down adds: to each extent of the start, and in the steps that were clocked."""
     extra = {step: locked[step] - unlocked[step] for step in locked}
-    together = {name: round(extra.pop(name), 1) for name in ("whole", "cpu") if name in extra}
-    return together | {"clocked": round(sum(extra.values()), 1)}
-
-
-def fastest(rows: list[dict[str, float]]) -> float:
-    """Return the shortest whole of all runs."""
-    return min(row["whole"] for row in rows)
+    extents = {extent: round(extra.pop(extent), 1) for extent in ("bare", "with_torch")}
+    return extents | {"steps": round(sum(extra.values()), 1)}
 
 
 def medians(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Return the median of each step over all runs."""
-    return {step: round(statistics.median(row[step] for row in rows), 2) for step in rows[0]}
+    """Return the median of each step over the runs that took it."""
+    steps = dict.fromkeys(step for row in rows for step in row)
+    return {step: round(statistics.median(row[step] for row in rows if step in row), 2) for step in steps}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.measure --split development [--only PATTERN] [--no-data] [--out FILE]
 
 Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
-thresholds are worked out from these lines by `benchmarks.separate`, without the networks. Networks that are already in
+thresholds can be worked out from these lines without the networks. Networks that are already in
 the file are skipped, so a run can be interrupted.
 """
 
@@ -81,7 +81,9 @@ def row(evidence: Evidence) -> dict[str, Any]:
 @click.option("--seed", default=0)
 @click.option("--threads", default=0, help="0: as many as there are cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
-def main(split: str, only: str, no_data: bool, seed: int, threads: int, out: Path | None) -> None:
+def main(  # noqa: PLR0913, PLR0917 (one argument per option)
+    split: str, only: str, no_data: bool, seed: int, threads: int, out: Path | None
+) -> None:
     """Measure the networks that are there and not yet in the output."""
     if threads:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """Simulate the null of the anomaly index and write the table that the gate ships.
 
-A clean network's class statistics are taken as K independent draws of a normal on the log scale; the index is the largest
-deviation from the median on one side, in consistent MAD units (1.4826 · MAD). Run from the repository's root:
+A clean network's class statistics are taken as K independent draws of a normal on the log scale; the index is the
+largest deviation from the median on one side, in consistent MAD units (1.4826 · MAD). Run from the repository's root:
 
     python -m benchmarks.null_table
 

@@ -7,6 +7,7 @@ set -euo pipefail
 # A fresh folder, so that a report of an earlier step is never taken for this one's.
 folder=$(mktemp -d "${RUNNER_TEMP:-/tmp}/backdoor-gate-reports.XXXXXX") || exit 70
 json="$folder/report.json"
+annotations="$folder/annotations.txt"
 
 # Only a scan that ended with zero is judged again, by its report.
 finish() {
@@ -23,7 +24,7 @@ usage_error() {
 [[ -n "${GATE_MODEL:-}" ]] || usage_error "the input 'model' is required"
 [[ -n "${GATE_POLICY:-}" ]] || usage_error "the input 'policy' is required"
 
-arguments=("--policy=$GATE_POLICY" "--report=json=$json")
+arguments=("--policy=$GATE_POLICY" "--report=json=$json" "--report=annotations=$annotations")
 
 if [[ "${GATE_REPORTS:-}" =~ [^[:space:]] ]]; then
   while IFS= read -r line; do
@@ -56,5 +57,8 @@ echo "::stop-commands::$token"
 code=0
 backdoor-gate scan "${arguments[@]}" -- "$GATE_MODEL" || code=$?
 echo "::$token::"
+
+# Workflow commands that the gate wrote for the runner to read, with every name in them escaped.
+cat -- "$annotations" 2>/dev/null || true
 
 finish "$code"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,6 +24,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 START_SECONDS = 90
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _keys_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the signing key that the first publish makes out of the user's own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> str:
     """URI of an empty SQLite store; runs of its default experiment keep their artifacts in the same folder."""
@@ -35,17 +44,36 @@ def sqlite_registry(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a real MLflow server on 127.0.0.1 that keeps its data in SQLite and serves its artifacts."""
-    folder = tmp_path_factory.mktemp("mlflow_server")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start real MLflow servers on 127.0.0.1 that keep their data in SQLite and serve their artifacts.
+
+    Called with the words of options and the variables of its environment; returns the URL.
+    """
+    with contextlib.ExitStack() as running:
+
+        def start(*options: str, **variables: str) -> str:
+            folder = tmp_path_factory.mktemp("mlflow_server")
+            return running.enter_context(_server(folder, options, variables))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(serve: Callable[..., str]) -> str:
+    """URL of a plain MLflow server."""
+    return serve()
+
+
+@contextlib.contextmanager
+def _server(folder: Path, options: tuple[str, ...], variables: dict[str, str]) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    command += ["--artifacts-destination", str(folder / "artifacts"), *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | variables
     log = folder / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -55,7 +83,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _wait_until_healthy(f"http://127.0.0.1:{port}", server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:

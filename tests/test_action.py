@@ -33,6 +33,8 @@ pathlib.Path(os.environ["STAND_IN_LOG"]).write_text(
 for argument in arguments:
     if argument.startswith("--report=json=") and "STAND_IN_JSON" in os.environ:
         pathlib.Path(argument.split("=", 2)[2]).write_text(os.environ["STAND_IN_JSON"], encoding="utf-8")
+    if argument.startswith("--report=annotations=") and "STAND_IN_ANNOTATIONS" in os.environ:
+        pathlib.Path(argument.split("=", 2)[2]).write_text(os.environ["STAND_IN_ANNOTATIONS"], encoding="utf-8")
 print("::set-output name=verdict::PASS")
 sys.exit(int(os.environ["STAND_IN_CODE"]))
 """
@@ -217,6 +219,13 @@ def test_the_gates_output_gives_the_runner_no_commands(step: Any) -> None:
     assert lines.index("::set-output name=verdict::PASS") in range(1, len(lines) - 1)
 
 
+def test_annotations_come_after_the_token(step: Any) -> None:
+    line = "::error title=BLOCK%3A neural_cleanse,file=gate.yaml::class 7"
+    lines = step(1, document("BLOCK"), STAND_IN_ANNOTATIONS=f"{line}\n").stdout.splitlines()
+    token = lines[0].removeprefix("::stop-commands::")
+    assert lines[-2:] == [f"::{token}::", line]
+
+
 def test_inputs_become_options(step: Any) -> None:
     done = step(
         0,
@@ -227,7 +236,7 @@ def test_inputs_become_options(step: Any) -> None:
         GATE_REPORTS="  junit=out/junit report.xml \n\n\tjson=out/r.json\n",
     )
     own = [argument for argument in done.arguments if "backdoor-gate-reports." in argument]
-    assert [argument.split("=")[1] for argument in own] == ["json"]
+    assert [argument.split("=")[1] for argument in own] == ["json", "annotations"]
     assert [argument for argument in done.arguments if argument not in own] == [
         "scan",
         "--policy=gate.yaml",
@@ -245,6 +254,7 @@ def test_defaults(step: Any) -> None:
     done = step(0, document("PASS"), MLFLOW_TRACKING_URI="sqlite:///own.db")
     assert [argument.split("=")[1] for argument in done.arguments if argument.startswith("--report")] == [
         "json",
+        "annotations",
         "junit",
         "markdown",
     ]

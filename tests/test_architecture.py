@@ -157,6 +157,11 @@ RULES = (
         "no registry client in the worker, the verdict or a report", ("mlflow",), ours("worker", "verdict", "reports")
     ),
     Rule(
+        "no signing key in the worker, the scan or a report",
+        ("cryptography", *ours("publishers.attestation")),
+        ours("worker", "scan", "reports"),
+    ),
+    Rule(
         "the verdict does no input or output",
         ("os", "io", "pathlib", "socket", "subprocess", "tempfile", "shutil", "urllib", "requests", "yaml"),
         ours("verdict"),
@@ -187,6 +192,10 @@ BREAKS = {
         "import importlib\ntorch = importlib.import_module('torch.nn')",
     ),
     "no registry client in the worker, the verdict or a report": ("verdict/a.py", "import mlflow.artifacts"),
+    "no signing key in the worker, the scan or a report": (
+        "worker/a.py",
+        "def f():\n    from cryptography.hazmat.primitives import serialization",
+    ),
     "the verdict does no input or output": ("verdict/a.py", "from pathlib import Path"),
     "only the shell imports the shell": ("audit.py", "from backdoor_gate.cli import main"),
 }

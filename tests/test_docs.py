@@ -20,7 +20,7 @@ import yaml
 from backdoor_gate import errors
 from backdoor_gate.catalogue import DETECTORS, DetectorSpec
 from backdoor_gate.policy import json_schema
-from backdoor_gate.publishers.mlflow import PREFIX, VERDICT, result_tags
+from backdoor_gate.publishers.mlflow import PREFIX, STATEMENT, VERDICT, result_tags
 from backdoor_gate.records import (
     AuditReport,
     Candidate,
@@ -223,7 +223,7 @@ def test_the_documented_tags_are_those_written() -> None:
         coverage=Coverage((), ()),
         seconds=0.0,
     )
-    written = {VERDICT, *result_tags(report, "elsewhere")}
+    written = {VERDICT, STATEMENT, *result_tags(report, "elsewhere")}
     documented = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "tags.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {f"{PREFIX}{name.replace('<detector>', 'x')}" for name in documented} == written
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import UsageError
-from backdoor_gate.policy import ModelPlan, Policy, json_schema, load, parse
+from backdoor_gate.policy import ModelPlan, Policy, Signing, json_schema, load, parse
 from backdoor_gate.policy.schema import PolicyFile
 from backdoor_gate.policy.template import SHIPPED, filled
 from backdoor_gate.records import Declared, Limits
@@ -35,6 +36,7 @@ model:
   num_classes: 10
   input: {shape: [3, 32, 32], range: [-1, 1], normalize: {mean: [0, 0.5, 1], std: [1, 0.5, 2]}}
   formats: [safetensors]
+  unsafe_formats: [torchscript]
 data: {clean: data/clean.npz, max_images: 200}
 false_block_rate: 1e-3
 detectors:
@@ -43,6 +45,7 @@ detectors:
   max_margin:
 limits: {time: 90s, memory: 2GiB, isolation: B}
 max_unmeasured: 0
+signing: {key: keys/gate.key, trusted: [gate.pub, old/gate.pub]}
 verdict_ttl: 30d
 """
 
@@ -66,6 +69,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         formats=("safetensors",),
         data=str(tmp_path / "data/clean.npz"),
         max_images=200,
+        unsafe_formats=("torchscript",),
     )
     assert read.ref.path == str(path)
     assert read.ref.digest == f"sha256:{hashlib.sha256(FULL.encode()).hexdigest()}"
@@ -73,10 +77,13 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert read.minimum_isolation == "B"
     assert read.verdict_ttl == timedelta(days=30)
     assert read.judgement == Judgement(0.001, ("final_layer", "max_margin", "neural_cleanse"), 0)
+    assert read.signing == Signing(
+        str(tmp_path / "keys" / "gate.key"), (tmp_path / "gate.pub", tmp_path / "old" / "gate.pub")
+    )
     assert read.detectors == (
         DetectorPlan("final_layer", True, {}),
         DetectorPlan("max_margin", True, {"restarts": 6, "steps": 60}),
-        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 16}),
+        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 12}),
     )
 
 
@@ -84,7 +91,8 @@ def test_the_shortest_policy_means_the_defaults() -> None:
     read = policy("version: 1")
     assert read.plan_for("x") == ModelPlan(Declared(), None, None, (), ("safetensors", "state_dict", "pt2"), None, 500)
     assert read.limits == Limits(600.0, 8 << 30)
-    assert (read.minimum_isolation, read.verdict_ttl) == ("C", timedelta(days=90))
+    usual = "B" if sys.platform == "linux" else "C"
+    assert (read.minimum_isolation, read.verdict_ttl) == (usual, timedelta(days=90))
     assert [plan.name for plan in read.detectors] == [spec.name for spec in DETECTORS]
     for plan, spec in zip(read.detectors, DETECTORS, strict=True):
         assert plan.required is spec.required
@@ -148,6 +156,13 @@ def test_no_entry_that_matches_is_an_error() -> None:
         "policy.yaml: no entry of 'models' matches 'Digits-a\\x1b'; add an entry for it, or a last one with match: '*'"
     )
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["GATE_KEY", "_k9"])
+def test_a_key_in_a_variable_is_no_path(name: str) -> None:
+    signing = policy(f"version: 1\nsigning: {{key: env:{name}, trusted: [a.pub]}}").signing
+    assert signing == Signing(f"env:{name}", (Path.cwd() / "a.pub",))
+    assert policy("version: 1").signing is None
 
 
 @pytest.mark.parametrize("uri", ["runs:/abc/clean.npz", "mlflow-artifacts:/1/data", "s3://bucket/x.npz"])
@@ -236,6 +251,8 @@ def test_the_schema_accepts_what_the_gate_accepts() -> None:
         "{version: 1, limits: {time: 10}}",
         "{version: 1, limits: {memory: 8GB}}",
         "{version: 1, model: {formats: [onnx]}}",
+        "{version: 1, model: {formats: [pickle]}}",
+        "{version: 1, model: {unsafe_formats: [pt2]}}",
         "{version: 1, model: {input: {shape: [3, 32]}}}",
         "{version: 1, models: []}",
     ],

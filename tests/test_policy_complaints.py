@@ -12,7 +12,7 @@ from backdoor_gate.catalogue import DETECTORS
 from backdoor_gate.errors import UsageError
 from backdoor_gate.policy import load, parse
 
-TOP = "version, model, models, data, false_block_rate, detectors, limits, max_unmeasured, verdict_ttl"
+TOP = "version, model, models, data, false_block_rate, detectors, limits, max_unmeasured, signing, verdict_ttl"
 NAMES = ", ".join(spec.name for spec in DETECTORS)
 RATE = "must be a number above 0 and at most 0.5"
 SHARE = "must be a number of at least 0 and below 1"
@@ -51,7 +51,23 @@ BAD = [
     ),
     ('version: 1\n"\\e[31m": 1', f"policy.yaml:2: '\\x1b[31m': unknown key; legal keys: {TOP}"),
     ("version: 1\nreferences: references.json", "policy.yaml:2: references: not supported by this version; remove it"),
-    ("version: 1\nsigning: {}", "policy.yaml:2: signing: not supported by this version; remove it"),
+    ("version: 1\nsigning:", "policy.yaml:2: signing: is empty; fill it in, or remove the key"),
+    ("version: 1\nsigning: {key: gate.key}", "policy.yaml:2: signing.trusted: missing"),
+    (
+        "version: 1\nsigning: {trusted: []}",
+        "policy.yaml:2: signing.trusted: must be a list of different public key files, got []",
+    ),
+    (
+        "version: 1\nsigning: {trusted: gate.pub}",
+        'policy.yaml:2: signing.trusted: must be a list of different public key files, got the text "gate.pub"',
+    ),
+    (
+        "version: 1\nsigning: {key: 'env:', trusted: [a]}",
+        (
+            "policy.yaml:2: signing.key: must be a path, or env:NAME with the name of an environment variable, "
+            'got the text "env:"'
+        ),
+    ),
     ("version: 1\nwaivers: []", "policy.yaml:2: waivers: not supported by this version; remove it"),
     # numbers
     *(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backdoor_gate.policy.load import load, parse
-from backdoor_gate.policy.plan import ModelPlan, Policy
+from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
 from backdoor_gate.policy.schema import json_schema
 
-__all__ = ["ModelPlan", "Policy", "json_schema", "load", "parse"]
+__all__ = ["ModelPlan", "Policy", "Signing", "json_schema", "load", "parse"]

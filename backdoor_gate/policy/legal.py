@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from backdoor_gate.units import DURATION_UNITS, SIZE_UNITS, format_duration, for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_VARIABLE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def must_be(legal: str) -> WrapValidator:
@@ -88,6 +91,12 @@ def _plain(text: str) -> str:
     return text
 
 
+def _key_place(place: str) -> str:
+    if place.startswith("env:") and not _VARIABLE.fullmatch(place):
+        raise ValueError("not the name of a variable")
+    return place
+
+
 def _distinct(items: list[Any]) -> list[Any]:
     if len(set(items)) < len(items):
         raise ValueError("duplicate")
@@ -112,6 +121,13 @@ DISTINCT = AfterValidator(_distinct)
 
 Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1024), AfterValidator(_plain), must_be("text on one line")
+]
+KeyPlace = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=1024),
+    AfterValidator(_plain),
+    AfterValidator(_key_place),
+    must_be("a path, or env:NAME with the name of an environment variable"),
 ]
 Flag = Annotated[bool, Field(strict=True), must_be("true or false")]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import UsageError
-from backdoor_gate.policy.plan import ModelPlan, Policy
-from backdoor_gate.policy.schema import DataSection, ModelSection, PolicyFile
+from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
+from backdoor_gate.policy.schema import DataSection, ModelSection, PolicyFile, SigningSection
 from backdoor_gate.records import Declared, Limits, PolicyRef
 from backdoor_gate.settings import settings_of
 from backdoor_gate.sources import is_artifact
@@ -139,7 +139,15 @@ def _policy(file: PolicyFile, content: bytes, path: Path) -> Policy:
         judgement=Judgement(
             file.false_block_rate, tuple(plan.name for plan in detectors if plan.required), file.max_unmeasured
         ),
+        signing=_signing(file.signing, base) if file.signing else None,
     )
+
+
+def _signing(section: SigningSection, base: Path) -> Signing:
+    key = section.key
+    if key is not None and not key.startswith("env:"):
+        key = str(base / key)
+    return Signing(key, tuple(base / path for path in section.trusted))
 
 
 def _detectors(file: PolicyFile) -> tuple[DetectorPlan, ...]:
@@ -169,4 +177,5 @@ def _model_plan(model: ModelSection, data: DataSection, base: Path) -> ModelPlan
         formats=tuple(model.formats),
         data=data.clean if data.clean is None or is_artifact(data.clean) else str(base / data.clean),
         max_images=data.max_images,
+        unsafe_formats=tuple(model.unsafe_formats),
     )

@@ -30,6 +30,7 @@ class ModelPlan:
         formats: acceptable formats of the weights.
         data: clean images, an absolute path or an artifact URI; None for synthetic probes.
         max_images: how many of them are used at most.
+        unsafe_formats: acceptable formats besides, which can run the candidate's code.
     """
 
     declared: Declared
@@ -39,6 +40,20 @@ class ModelPlan:
     formats: tuple[str, ...]
     data: str | None
     max_images: int
+    unsafe_formats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs verdicts, and whose signature counts.
+
+    Attributes:
+        key: private key that signs, an absolute path or `env:NAME`; None for the user's own.
+        trusted: absolute paths of public keys, at least one.
+    """
+
+    key: str | None
+    trusted: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class Policy:
         minimum_isolation: weakest acceptable tier, `A` (strongest), `B` or `C`.
         verdict_ttl: how long a verdict is valid.
         judgement: what `verdict` needs of it.
+        signing: None where only the user's own key signs and counts.
     """
 
     ref: PolicyRef
@@ -62,6 +78,7 @@ class Policy:
     minimum_isolation: str
     verdict_ttl: timedelta
     judgement: Judgement
+    signing: Signing | None = None
 
     def plan_for(self, name: str) -> ModelPlan:
         """Return the plan for a registered model's name, or for a path as given.
@@ -89,6 +106,9 @@ class Policy:
                 raise self._absent("architecture_path", "folder", str(plan.architecture_path))
             if plan.data and not is_artifact(plan.data) and not Path(plan.data).exists():
                 raise self._absent("data.clean", "file or folder", plan.data)
+        for path in self.signing.trusted if self.signing else ():
+            if not path.is_file():
+                raise self._absent("signing.trusted", "file", str(path))
 
     def _absent(self, key: str, kind: str, path: str) -> UsageError:
         hint = "correct the path; it is relative to the policy file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -13,6 +14,7 @@ from backdoor_gate.policy.legal import (
     Arguments,
     Finite,
     Flag,
+    KeyPlace,
     Mean,
     Range,
     Shape,
@@ -29,7 +31,7 @@ from backdoor_gate.settings import settings_of
 from backdoor_gate.units import DURATION_UNITS, SIZE_UNITS
 
 DAY, GIB = DURATION_UNITS["d"], SIZE_UNITS["GiB"]
-PLANNED = ("references", "signing", "waivers")
+PLANNED = ("references", "waivers")
 """Keys of the policy format that this version cannot act on; ignoring them would promise what is not kept."""
 
 
@@ -110,6 +112,12 @@ class ModelSection(Section):
         must_be("a list of different formats among safetensors, state_dict, pt2"),
     ] = ["safetensors", "state_dict", "pt2"]
     """Acceptable formats of the weights."""
+    unsafe_formats: Annotated[
+        list[Literal["torchscript", "pickle"]],
+        DISTINCT,
+        must_be("a list of different formats among torchscript, pickle"),
+    ] = []
+    """Formats that can run the candidate's code, accepted besides; the best verdict on one is INCONCLUSIVE."""
 
     @model_validator(mode="after")
     def _arguments_have_a_callable(self) -> Self:
@@ -139,6 +147,11 @@ class EntrySection(Section):
     """As the key `data` of the policy, which it replaces."""
 
 
+def usual_isolation() -> Literal["B", "C"]:
+    """Return the isolation tier that a policy asks for where it names none: the one that this kind of system offers."""
+    return "B" if sys.platform == "linux" else "C"
+
+
 class LimitsSection(Section):
     """Hard bounds of one scan."""
 
@@ -146,8 +159,8 @@ class LimitsSection(Section):
     """Wall time."""
     memory: Annotated[str, size(GIB, 1024 * GIB, "8GiB")] = "8GiB"
     """Address space of the scanning process."""
-    isolation: Annotated[Literal["A", "B", "C"], must_be("A, B or C")] = "C"
-    """Weakest isolation tier that is accepted; A is the strongest."""
+    isolation: Annotated[Literal["A", "B", "C"], must_be("A, B or C")] = Field(default_factory=usual_isolation)
+    """Weakest isolation tier that is accepted; A is the strongest. Left out: B on Linux, C elsewhere."""
 
 
 class DetectorSection(Section):
@@ -201,6 +214,17 @@ else:
     )
 
 
+class SigningSection(Section):
+    """Who signs verdicts, and whose signature counts."""
+
+    key: KeyPlace | None = None
+    """Private key that signs: a file, or env:NAME for an environment variable. Left out: the user's own key."""
+    trusted: Annotated[
+        list[Text], Field(min_length=1, max_length=16), DISTINCT, must_be("a list of different public key files")
+    ]
+    """Public key files; a verdict counts if one of them signed it."""
+
+
 class PolicyFile(Section):
     """A policy of backdoor-gate. Paths are relative to the file."""
 
@@ -220,6 +244,8 @@ class PolicyFile(Section):
     """What stops a scan."""
     max_unmeasured: Annotated[Finite, Field(ge=0, lt=1), must_be("a number of at least 0 and below 1")] = 0.2
     """Share of classes that may stay unmeasured before a measurement counts as missing."""
+    signing: SigningSection = None  # type: ignore[assignment]
+    """Left out: the key that this machine's user signs with, and no other."""
     verdict_ttl: Annotated[str, duration(3600, 3650 * DAY, "90d")] = "90d"
     """How long a verdict is valid."""
 

@@ -39,7 +39,7 @@ _BY_REASON = {
     r"out of memory|no room": "Allow more memory (limits.memory), or scan on a larger machine.",
     r"no trigger reached": "Give more clean images, or raise the detectors' steps.",
     r"no better than guessing": "Give clean images of this model's own task, in its order of classes.",
-    r"isolation tier": "Scan where the stricter isolation is available, or lower limits.isolation.",
+    r"sandbox unavailable": "Scan where the stricter isolation is available, or lower limits.isolation.",
     r"finite": "Train the model again: its weights or outputs are not finite.",
     r"process died|malformed result|no result": "Scan again; if it repeats, treat the candidate as hostile.",
     r"registry|no artifact|no such": "Check the model's name and version, and that the registry can be reached.",

@@ -83,12 +83,13 @@ class CostV1(TypedDict):
 
 
 class ToolV1(TypedDict):
-    """What measured, and where; all but the version is null where the worker brought no result."""
+    """What measured, and where; all but the version is null or empty where the worker brought no result."""
 
     version: str
     torch: str | None
     device: str | None
     isolation: str | None
+    isolation_notes: list[str]
     seed: int | None
 
 
@@ -206,6 +207,7 @@ def _tool(report: AuditReport) -> ToolV1:
         "torch": clean(ran.torch) if ran else None,
         "device": clean(ran.device) if ran else None,
         "isolation": clean(ran.isolation) if ran else None,
+        "isolation_notes": [clean(note) for note in ran.isolation_notes] if ran else [],
         "seed": ran.seed if ran else None,
     }
 

@@ -140,7 +140,7 @@ def _scale(axes: Axes, result: DetectorResult, values: Sequence[float]) -> None:
     axes.margins(y=0.18)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     if logarithmic:
-        if low == high:
+        if high - low < 1e-9 * high:  # one value, or as good as one: matplotlib cannot span an axis over it
             axes.set_ylim(low / 2, high * 2)
         axes.set_yscale("log")
         if high > 100 * low:

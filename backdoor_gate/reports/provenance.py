@@ -74,7 +74,8 @@ def _rate(report: AuditReport) -> str:
 
 def _run(scan: Scan) -> tuple[Fact, Fact]:
     ran = scan.runtime
-    where = f"torch {ran.torch}, {ran.device}, isolation tier {ran.isolation}, seed {ran.seed}"
+    made_of = f" ({', '.join(ran.isolation_notes)})" if ran.isolation_notes else ""
+    where = f"torch {ran.torch}, {ran.device}, isolation tier {ran.isolation}{made_of}, seed {ran.seed}"
     return (
         Fact("Measured with", ((Kind.WORDS, where),)),
         Fact("Images", ((Kind.WORDS, f"{scan.data.images} {scan.data.kind}"),)),

@@ -2,7 +2,7 @@
 
 The weights of an accepted MLflow model lie in its data folder (`data/model.pt2`); the loader finds them by content
 among all files, as in a folder without `MLmodel`. MLflow's other PyTorch format (`data/model.pth` with
-`pickle_module_info.txt`) is a pickled module or TorchScript, and refused here.
+`pickle_module_info.txt`) is a pickled module or TorchScript: whether that will do is the policy's business.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MLmodel:
     Attributes:
         flavors: names of all flavors, sorted; `pytorch` is among them.
         data: POSIX path of the folder with the weights, relative to the model's root.
-        serialization: `pt2`, or None where the data folder holds weights of another format.
+        serialization: `pt2`, `pickle` (TorchScript too), or None where the data folder holds weights of another format.
         signature: the declared input and output; a part that is not exactly one tensor is None.
     """
 
@@ -57,8 +57,7 @@ def read_mlmodel(root: Path) -> MLmodel | None:
         What it declares; None where there is no such file, as in a folder of weights logged as plain artifacts.
 
     Raises:
-        RefusedError: malformed, larger than 1 MiB, code of its own, another flavor, a path that leaves the folder, or a
-            pickled model.
+        RefusedError: malformed, larger than 1 MiB, code of its own, another flavor, or a path that leaves the folder.
         OSError: it could not be read.
     """
     if not (root / _NAME).is_file():
@@ -75,6 +74,11 @@ def read_mlmodel(root: Path) -> MLmodel | None:
     _refuse_other_flavors(flavors)
     folder = _confined(_mapping(flavors, "pytorch").get("model_data") or "data")
     return MLmodel(tuple(sorted(flavors)), folder, _serialization(root, folder), _signature(document))
+
+
+def pickled_error() -> RefusedError:
+    """Return the refusal of a model whose MLmodel file says that it is a pickled module or TorchScript."""
+    return RefusedError("pickled module or TorchScript: executable; not allowed", where="model.pth", hint=_RELOG)
 
 
 def _read_capped(path: Path, name: str, limit: int, limit_text: str) -> bytes:
@@ -134,9 +138,7 @@ def _serialization(root: Path, data: str) -> str | None:
     if pickled and exported:
         raise RefusedError("ambiguous weights: model.pth and model.pt2", where=data, hint="log the model once more")
     if pickled or info.is_file():
-        raise RefusedError(
-            "pickled module or TorchScript: executable; not allowed", where=f"{data}/model.pth", hint=_RELOG
-        )
+        return "pickle"
     return "pt2" if exported else None
 
 

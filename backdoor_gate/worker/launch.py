@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from backdoor_gate.worker.schema import LockdownDocument
     from backdoor_gate.worker.tiers import Isolation
 
-COMMAND = (sys.executable, "-I", "-m", "backdoor_gate.worker.main")
+COMMAND = (sys.executable, "-I", "-B", "-m", "backdoor_gate.worker.main")
 _SIGKILL = 9
 _KILLED_IN_SHELL = 128 + _SIGKILL
 

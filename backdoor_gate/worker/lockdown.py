@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,8 @@ def after_imports(order: Confinement, reached: Lockdown) -> None:
 def hide() -> None:
     """Close this process's memory and environment to every other process of the same user. Does nothing off Linux."""
     if sys.platform == "linux":
-        kernel.prctl(kernel.SET_DUMPABLE, 0)
+        with suppress(OSError):  # then a locked child's attempt to read the environment tells
+            kernel.prctl(kernel.SET_DUMPABLE, 0)
 
 
 def limit_memory(size: int) -> None:

@@ -242,7 +242,7 @@ def test_a_child_that_crashes_is_told_as_such(target: Target, tier: str) -> None
 
 
 @pytest.mark.parametrize("tier", ["B", "A"])
-def test_the_child_dies_with_the_gate(target: Target, tier: str) -> None:
+def test_the_child_dies_with_the_gate(target: Target, tier: str, tmp_path: Path) -> None:
     if fault := why_not(tier):
         pytest.skip(fault)
     code = f"""
@@ -256,7 +256,9 @@ def test_the_child_dies_with_the_gate(target: Target, tier: str) -> None:
                 print("measuring", flush=True)
         run(target.job(["sleep_for_ever"], 60), {tier!r}, minimum={tier!r}, heard=Heard([0]))
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as gate:
+    # A gate that is killed leaves its temporary folders; pytest removes these.
+    command, environment = [sys.executable, "-c", textwrap.dedent(code)], os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as gate:
         assert gate.stdout is not None
         assert gate.stdout.readline() == b"measuring\n"
         family = children_of(gate.pid)

@@ -180,6 +180,6 @@ def hostile(name: str) -> AuditReport:
         policy=replace(base.policy, path=name),
         decision=replace(base.decision, reasons=(name, name), detectors=results),
         coverage=Coverage((name,), (name,)),
-        scan=replace(base.scan, runtime=Runtime(name, name, name, 0)),
+        scan=replace(base.scan, runtime=Runtime(name, name, name, 0, (name,))),
         expected_detectors=(name,),
     )

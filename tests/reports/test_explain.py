@@ -68,7 +68,7 @@ def test_however_much_there_is_to_say_the_next_steps_are_said() -> None:
         ("out of memory; raise limits.memory", "Allow more memory"),
         ("no trigger reached 5 of 10 classes (50%, at most 20%)", "Give more clean images"),
         ("the model's accuracy on the clean data is 9%, no better than guessing: check", "of this model's own task"),
-        ("limits.isolation: isolation tier C reached, the policy needs B", "stricter isolation"),
+        ("limits.isolation: sandbox unavailable: no Landlock (ENOSYS); policy needs tier B", "stricter isolation"),
         ("model output invalid: not finite", "Train the model again"),
         ("scanner process died (killed by signal 9)", "treat the candidate as hostile"),
         ("models:/x/1: no such version", "Check the model's name"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.records import Signature, TensorSignature
-from backdoor_gate.sources.mlmodel import MLmodel, read_mlmodel
+from backdoor_gate.sources.mlmodel import MLmodel, pickled_error, read_mlmodel
 
 if TYPE_CHECKING:
     from conftest import Store
@@ -123,14 +123,17 @@ def test_refusals(root: Path, case: str) -> None:
     assert says in refusal(root, text)
 
 
-def test_pickled_models_say_how_to_log_them_again(root: Path) -> None:
+def test_a_pickled_model_is_told_and_its_refusal_says_how_to_log_it_again(root: Path) -> None:
     (root / "data" / "model.pt2").rename(root / "data" / "model.pth")
     (root / "data" / "pickle_module_info.txt").write_text("mlflow.pytorch.pickle_module")
-    message = refusal(root, GOOD)
-    assert "pickled module" in message
-    assert 'serialization_format="pt2"' in message
+    found = read(root, GOOD)
+    assert found is not None
+    assert found.serialization == "pickle"
+    assert 'serialization_format="pt2"' in str(pickled_error())
     (root / "data" / "model.pth").unlink()
-    assert "pickled module" in refusal(root, GOOD)
+    found = read(root, GOOD)
+    assert found is not None
+    assert found.serialization == "pickle"
 
 
 def test_a_custom_pickle_module(root: Path) -> None:

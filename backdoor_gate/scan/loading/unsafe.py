@@ -51,6 +51,8 @@ def _load(file: WeightsFile) -> Any:
         hint = f"name its folder under model.architecture_path, or {_EXPORT}"
         raise UnmeasuredError(what, where=file.name, hint=hint) from error
     except Exception as error:
+        if isinstance(error, MemoryError) or "memory" in str(error):  # torch's allocators raise plain RuntimeErrors
+            raise
         what = f"cannot be loaded: {type(error).__name__}: {shown(str(error), 200)}"
         raise RefusedError(what, where=file.name, hint=_EXPORT) from error
 

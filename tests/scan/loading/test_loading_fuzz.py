@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 from support.forging import FORMATS, exported, members, saved, zipped
+from support.mutations import Changes, edited, edits, replaced
 from support.small_networks import SHAPE, Normed, Transformer
 
 from backdoor_gate.errors import GateError
@@ -50,27 +51,17 @@ def survives(name: str, data: bytes) -> None:
         assert message.isprintable()
 
 
-edits = st.lists(st.tuples(st.integers(0), st.binary(max_size=8), st.integers(0, 8)), min_size=1, max_size=4)
-
-
-def edited(data: bytes, changes: list[tuple[int, bytes, int]]) -> bytes:
-    for place, value, removed in changes:
-        at = place % (len(data) + 1)
-        data = data[:at] + value + data[at + removed :]
-    return data
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pth", "model.pt2"])
 @SETTINGS
 @given(changes=edits)
-def test_changed_bytes(name: str, changes: list[tuple[int, bytes, int]]) -> None:
+def test_changed_bytes(name: str, changes: Changes) -> None:
     survives(name, edited(seed(name), changes))
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.pt2"])
 @SETTINGS
 @given(changes=edits, which=st.integers(0))
-def test_changed_members_of_sound_archives(name: str, changes: list[tuple[int, bytes, int]], which: int) -> None:
+def test_changed_members_of_sound_archives(name: str, changes: Changes, which: int) -> None:
     files = members(seed(name))
     member = sorted(files)[which % len(files)]
     survives(name, zipped({**files, member: edited(files[member], changes)}))
@@ -78,7 +69,7 @@ def test_changed_members_of_sound_archives(name: str, changes: list[tuple[int, b
 
 @SETTINGS
 @given(changes=edits)
-def test_changed_pickles(changes: list[tuple[int, bytes, int]]) -> None:
+def test_changed_pickles(changes: Changes) -> None:
     files = members(seed("model.pth"))
     changed = edited(files["archive/data.pkl"], changes)
     survives("model.pth", zipped({**files, "archive/data.pkl": changed}))
@@ -88,17 +79,6 @@ values = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=5), st.just([]), st.just({}),
     st.sampled_from([{"as_int": 2**40}, {"as_tensor": {"name": "x"}}, "x", 0, -1, [1] * 9, {"as_name": "x"}]),
 )  # fmt: skip
-
-
-def replaced(document: Any, path: list[int], value: Any) -> Any:
-    """Return the document with the value at a random path replaced."""
-    if not path or not isinstance(document, (dict, list)) or not document:
-        return value
-    keys = list(document) if isinstance(document, dict) else list(range(len(document)))
-    key = keys[path[0] % len(keys)]
-    copy = document.copy()
-    copy[key] = replaced(document[key], path[1:], value)
-    return copy
 
 
 @pytest.mark.parametrize("name", ["model.pt2", "vit.pt2"])

@@ -126,7 +126,7 @@ def test_a_pointwise_convolution_is_a_final_layer_and_a_computed_weight_is_none(
     assert load(root, FORMATS, None, CLASSES).final_layer is None
 
 
-ARCHITECTURE = "from small_networks import {0}\ndef build():\n    return {0}()\n"
+ARCHITECTURE = "from support.small_networks import {0}\ndef build():\n    return {0}()\n"
 
 
 def test_a_fixed_batch_needs_an_architecture(root: Path, code: Path) -> None:

@@ -19,6 +19,7 @@ from support.forging import (
     FORMATS,
     Payload,
     architecture,
+    legacy,
     members,
     pickled,
     rebuilt,
@@ -94,10 +95,6 @@ def test_shared_memory_gradients_and_hooks_are_dropped(root: Path, ours: Path) -
     loaded[1].weight.data.add_(1)
     assert torch.equal(loaded[1].bias, torch.ones(4))
     assert not loaded[1].bias.requires_grad
-
-
-def legacy(value: Any) -> bytes:
-    return saved(value, _use_new_zipfile_serialization=False)
 
 
 def popped(value: Payload) -> bytes:

@@ -1,0 +1,197 @@
+"""Feed the parsers changed inputs for a while and count what they do: only the gate's own errors may come out.
+
+    python -m benchmarks.fuzz [--seconds N] [--target NAME] [--engine atheris|bytes] [--out FILE]
+
+Each target runs in a process of its own. With atheris installed (`pip install atheris`, an optional tool) libFuzzer
+looks for inputs that reach new code; without it bytes of sound seeds are changed at random. An input that raises
+anything else, takes longer than a second or makes the process grow beyond its limit is a finding, and is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backdoor_gate.errors import GateError
+from benchmarks.fuzz_targets import TARGETS, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "fuzz.json"
+KEPT = HERE / "work" / "fuzz"
+"""Inputs that are findings."""
+SLOW = 1.0
+"""Seconds that one input may take."""
+MEMORY = 3 << 30
+"""Bytes that a process may have resident, torch included."""
+LONGEST = 1 << 16
+INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b'"', b"{", b"}", b"[", b"&a", b"*a", b"!", b"NaN", b"1e999", b"-1")
+
+
+@dataclass
+class Count:
+    """What came of the inputs of one target."""
+
+    target: str
+    engine: str
+    inputs: int = 0
+    refused: int = 0
+    findings: int = 0
+    seconds: float = 0.0
+    slowest: float = 0.0
+    peak_mib: int = 0
+
+
+class Judge:
+    """Tries inputs on a target, and writes down what came of them about once a second.
+
+    Args:
+        target: what is fed.
+        count: the figures so far.
+        written: where they go.
+    """
+
+    def __init__(self, target: Target, count: Count, written: Path) -> None:
+        self._target, self.count, self._written = target, count, written
+        self._started = self._told = 0.0
+
+    def __call__(self, data: bytes) -> None:
+        """Try one input."""
+        began, fault = time.monotonic(), ""
+        try:
+            self._target.feed(data)
+        except GateError as error:
+            self.count.refused += 1
+            fault = "" if str(error).isprintable() else "message is not printable"
+        except Exception as error:
+            fault = f"{type(error).__name__}: {error}"
+        now = time.monotonic()
+        self._started = self._started or began
+        count = self.count
+        count.inputs += 1
+        count.slowest = max(count.slowest, round(now - began, 3))
+        count.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        if fault or now - began > SLOW or count.peak_mib << 20 > MEMORY:
+            self._keep(data, fault or f"{now - began:.1f} s, {count.peak_mib} MiB")
+        if now - self._told > 1:
+            self._told = now
+            self.tell()
+
+    def tell(self) -> None:
+        """Write the figures."""
+        self.count.seconds = round(time.monotonic() - self._started, 1) if self._started else 0.0
+        self._written.write_text(json.dumps(asdict(self.count)))
+
+    def _keep(self, data: bytes, fault: str) -> None:
+        self.count.findings += 1
+        KEPT.mkdir(parents=True, exist_ok=True)
+        path = KEPT / f"{self._target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
+        path.write_bytes(data)
+        print(f"{path.name}: {fault[:200]!a}", file=sys.stderr)
+
+
+def changed(seeds: list[bytes], rng: random.Random) -> Iterator[bytes]:
+    """Yield seeds with a few bytes replaced, inserted, repeated or cut, without end."""
+    while True:
+        data = bytearray(rng.choice(seeds))
+        for _ in range(rng.randint(1, 5)):
+            at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 1, 2, 4, 8, 64))
+            piece = rng.choice((bytes(data[at : at + length]), rng.randbytes(length), rng.choice(INTERESTING)))
+            data[at : at + rng.choice((0, length, len(piece)))] = piece
+        yield bytes(data[:LONGEST])
+
+
+def run_bytes(judge: Judge, seeds: list[bytes], seconds: int) -> None:
+    """Feed changed seeds."""
+    end = time.monotonic() + seconds
+    for data in changed(seeds, random.Random(0)):
+        if time.monotonic() > end:
+            return
+        judge(data)
+
+
+def run_atheris(judge: Judge, seeds: list[bytes], seconds: int) -> None:
+    """Let libFuzzer choose the inputs; it ends the process."""
+    import atheris  # noqa: PLC0415
+
+    corpus = tempfile.mkdtemp(prefix="fuzz-corpus-")
+    for index, seed in enumerate(seeds):
+        Path(corpus, str(index)).write_bytes(seed)
+    options = (f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-rss_limit_mb=0", "-verbosity=0")
+    atheris.Setup([sys.argv[0], corpus, *options], judge)
+    atheris.Fuzz()
+
+
+def child(name: str, engine: str, seconds: int, written: Path) -> None:
+    """Fuzz one target in this process."""
+    if engine == "atheris":
+        import atheris  # noqa: PLC0415
+
+        with atheris.instrument_imports(include=["backdoor_gate"], enable_loader_override=False):
+            TARGETS[name].prepare()
+    judge = Judge(TARGETS[name], Count(name, engine), written)
+    judge.tell()
+    seeds = TARGETS[name].seeds()
+    for seed in seeds:
+        TARGETS[name].accept(seed)
+    {"atheris": run_atheris, "bytes": run_bytes}[engine](judge, seeds, seconds)
+    judge.tell()
+
+
+@click.command()
+@click.option("--seconds", type=click.IntRange(1), default=30, show_default=True, help="For each target.")
+@click.option("--target", "names", type=click.Choice(list(TARGETS)), multiple=True, help="Only these.")
+@click.option(
+    "--engine",
+    type=click.Choice(["atheris", "bytes"]),
+    default="atheris" if find_spec("atheris") else "bytes",
+    show_default=True,
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where the figures go."
+)
+@click.option("--child", "written", type=click.Path(path_type=Path), hidden=True)
+def main(seconds: int, names: tuple[str, ...], engine: str, out: Path, written: Path | None) -> None:
+    """Fuzz the parsers of everything that comes from outside."""
+    if written is not None:
+        child(names[0], engine, seconds, written)
+        return
+    counts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names or TARGETS:
+            figures = Path(folder, name)
+            options = [f"--seconds={seconds}", f"--target={name}", f"--engine={engine}", f"--child={figures}"]
+            ended = subprocess.run([sys.executable, "-m", "benchmarks.fuzz", *options], check=False).returncode
+            count = json.loads(figures.read_text())
+            count["findings"] += bool(ended)  # the interpreter itself died, or a sound seed was refused
+            counts.append(count)
+            print(counts[-1])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    written_by = {
+        "command": f"python -m benchmarks.fuzz --seconds {seconds} --engine {engine}",
+        "commit": commit.strip(),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    out.write_text(json.dumps({**written_by, "targets": counts}, indent=2) + "\n")
+    sys.exit(any(count["findings"] for count in counts))
+
+
+if __name__ == "__main__":
+    main()
