@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from backdoor_gate.errors import GateError, RegistryReadError, UsageError
+from backdoor_gate.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,8 @@ def conversation(where: str, failure: type[GateError]) -> Iterator[None]:
             warnings.simplefilter("ignore")
             for name in _LOGGERS:
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-            yield
+            with patience(redacted(where)):
+                yield
     except RegistryReadError as error:
         if issubclass(RegistryReadError, failure):
             raise

@@ -7,8 +7,9 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -45,6 +46,14 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         _drop_unwritten(sys.stdout)
         _drop_unwritten(sys.stderr)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, without waiting for a download that hangs in a thread of MLflow's."""
+    main = threading.main_thread()
+    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+        os._exit(code)  # all output is flushed; Python would join the threads first
+    sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -52,4 +52,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; None takes them from the process.
     """
-    sys.exit(exits.run(root, sys.argv[1:] if arguments is None else arguments))
+    exits.leave(exits.run(root, sys.argv[1:] if arguments is None else arguments))
