@@ -204,9 +204,10 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Checkpoints by strangers, too few to tune on, scanned from a registry with the shipped policy. Right: an",
         "all-to-one backdoor is blocked for the planted class alone, a clean or repaired network passes. Wall: the",
-        "whole command, with the start of both its processes. CPU: of both. Measuring: the detectors alone, wall.",
+        "whole command, with the start of both its processes. CPU: of the gate; the locked",
+        "worker's is not counted. Measuring: the detectors alone, wall.",
         "",
-        "| case | planted | class | verdict | suspects | right | largest index | wall s | CPU s | measuring s | MiB |",
+        "| case | planted | class | verdict | suspects | right | largest index | wall s | gate's CPU s | measuring s | MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [table_row(row) for row in result["cases"]]
