@@ -207,7 +207,7 @@ def markdown(result: dict[str, Any]) -> str:
         "whole command, with the start of both its processes. CPU: of the gate; the locked",
         "worker's is not counted. Measuring: the detectors alone, wall.",
         "",
-        "| case | planted | class | verdict | suspects | right | largest index | wall s | gate's CPU s | measuring s | MiB |",
+        "| case | planted | class | verdict | suspects | right | largest index | wall s | CPU s | measuring s | MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [table_row(row) for row in result["cases"]]
