@@ -39,6 +39,26 @@ class InversionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PairSettings:
+    """Budget of one source-by-target inversion, the same for every pair."""
+
+    steps: Annotated[int, Ge(10), Le(5000)] = 80
+    """Optimisation steps."""
+    images: Annotated[int, Ge(2), Le(256)] = 5
+    """Images of the source class per step."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPairSettings:
+    """Budget of the source-by-target patch inversion: larger, since weak patches between close classes are common."""
+
+    steps: Annotated[int, Ge(10), Le(5000)] = 100
+    """Optimisation steps."""
+    images: Annotated[int, Ge(2), Le(256)] = 6
+    """Images of the source class per step."""
+
+
+@dataclass(frozen=True, slots=True)
 class MarginSettings:
     """Budget of the maximum-margin search."""
 
@@ -48,7 +68,7 @@ class MarginSettings:
     """Sign-gradient steps per start."""
 
 
-Settings = NoSettings | InversionSettings | MarginSettings
+Settings = NoSettings | InversionSettings | PairSettings | PatchPairSettings | MarginSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +90,7 @@ class DetectorSpec:
     """Default of the policy's `required`."""
     source: str
     """Paper or repository the method comes from."""
-    settings: type[NoSettings] | type[InversionSettings] | type[MarginSettings] = field(default=NoSettings)
+    settings: type[Settings] = field(default=NoSettings)
 
 
 DETECTORS: tuple[DetectorSpec, ...] = (
@@ -132,6 +152,42 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         required=True,
         source="inversion of the warping field of WaNet, Nguyen and Tran, ICLR 2021",
         settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="pair_patch",
+        title="Source-by-target patch inversion",
+        claim="small patches that act on some classes only, or send each class to one of its own",
+        blind_to="triggers of another kind, image-dependent triggers, sources the network seldom gets right",
+        unit="mask L1 / (H·W)",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        settings=PatchPairSettings,
+    ),
+    DetectorSpec(
+        name="pair_spectral",
+        title="Source-by-target spectral inversion",
+        claim="blends and low-frequency signals that send each class to one of its own",
+        blind_to="triggers of another kind, image-dependent triggers, sources the network seldom gets right",
+        unit="L∞ / input range",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        settings=PairSettings,
+    ),
+    DetectorSpec(
+        name="pair_warp",
+        title="Source-by-target warp inversion",
+        claim="smooth distortions that send each class to one of its own",
+        blind_to="triggers of another kind, image-dependent triggers, sources the network seldom gets right",
+        unit="pixels of displacement",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        settings=PairSettings,
     ),
 )
 

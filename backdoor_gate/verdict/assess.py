@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
-from backdoor_gate.verdict.scales import SCALES, Scale, why_large, why_small
+from backdoor_gate.verdict.pairs import assess_pairs
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
         cost=evidence.cost,
         artefacts=evidence.artefacts,
     )
+    if spec.name in PAIR_SCALES:
+        return assess_pairs(filled, evidence, max_unmeasured)
     return _judge(filled, evidence, spec, rate, max_unmeasured)
 
 

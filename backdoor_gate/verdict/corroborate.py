@@ -35,7 +35,7 @@ def _borne_out(result: DetectorResult, results: Sequence[DetectorResult]) -> Det
 
 def _supporting_share(other: DetectorResult, class_index: int) -> float | None:
     """Return the trigger's share of the next class where it is small enough and works on held-out images."""
-    limit = SCALES[other.name].supports
+    limit = SCALES[other.name].supports if other.name in SCALES else None
     if limit is None or other.status is not Status.MEASURED or other.success is None:
         return None
     value, rate = other.per_class[class_index], other.success[class_index]

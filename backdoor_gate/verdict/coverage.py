@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEVER_TESTED = (
-    "source-specific and all-to-all attacks (arms from single source classes)",
     "sample-specific triggers (input-aware, generated per image)",
     "backdoors that are provably hidden in the weights",
     "input other than images",

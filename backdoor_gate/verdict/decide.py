@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.errors import GateError, RefusedError
-from backdoor_gate.records import Decision, DetectorResult, Evidence, NotApplicable, Scan, Status, Suspicion, Verdict
+from backdoor_gate.records import (
+    Decision,
+    DetectorResult,
+    Evidence,
+    Measured,
+    NotApplicable,
+    Scan,
+    Status,
+    Suspicion,
+    Verdict,
+)
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.corroborate import corroborate
 
@@ -72,8 +82,8 @@ def _suspects(results: Sequence[DetectorResult]) -> tuple[int, ...]:
 
 
 def _can_block(evidence: Evidence) -> bool:
-    """Tell whether this evidence can block by itself: it has triggers to replay."""
-    return getattr(evidence, "success", None) is not None
+    """Tell whether an outlier index of this evidence can block by itself: it has triggers to replay, and no pairs."""
+    return isinstance(evidence, Measured) and evidence.success is not None and not evidence.pairs
 
 
 def _missing(evidence: Sequence[Evidence], results: Sequence[DetectorResult], judgement: Judgement) -> tuple[str, ...]:
@@ -94,12 +104,17 @@ def _wrong_data(scan: Scan) -> tuple[str, ...]:
     """Return a reason when the clean data does not fit the model: inversion on other images measures nothing."""
     if scan.data.accuracy is None:
         return ()
-    chance = 1 / scan.num_classes
-    error = math.sqrt(chance * (1 - chance) / max(1, scan.data.images))
-    if scan.data.accuracy > chance + CHANCE_SIGMAS * error:
+    if not is_guessing(scan.data.accuracy, scan.num_classes, scan.data.images):
         return ()
     fault = f"the model's accuracy on the clean data is {scan.data.accuracy:.0%}, no better than guessing"
-    return (f"{fault}: check model.input.range, model.input.normalize and the order of the classes",)
+    advice = "check model.input.range, model.input.normalize and the order of the classes"
+    return (f"{fault}: {advice}; 'backdoor-gate doctor MODEL --policy FILE' tries the usual ones",)
+
+
+def is_guessing(accuracy: float, num_classes: int, images: int) -> bool:
+    """Tell whether an accuracy on so many images is no better than guessing."""
+    chance = 1 / num_classes
+    return accuracy <= chance + CHANCE_SIGMAS * math.sqrt(chance * (1 - chance) / max(1, images))
 
 
 def _unattested(scan: Scan) -> tuple[str, ...]:

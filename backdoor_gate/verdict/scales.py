@@ -53,6 +53,28 @@ SCALES: dict[str, Scale] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PairScale:
+    """Limits on a pair's share of the usual strength, see `verdict.pairs`.
+
+    Attributes:
+        alone: at or below it one pair by itself counts as planted.
+        together: at or below it the geometric mean over the best map of all sources does.
+        max_unmeasured: as in `Scale`.
+    """
+
+    alone: float
+    together: float
+    max_unmeasured: float | None = None
+
+
+PAIR_SCALES: dict[str, PairScale] = {
+    "pair_patch": PairScale(alone=0.28, together=0.6),
+    "pair_spectral": PairScale(alone=0.38, together=0.64),
+    "pair_warp": PairScale(alone=0.2, together=0.62, max_unmeasured=1.0),
+}
+
+
 def why_small(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
     """Return in words why a class's trigger is small on its family's own scale; None where it is not.
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from backdoor_gate import catalogue
 from backdoor_gate.catalogue import BY_NAME, Side
-from backdoor_gate.records import Evidence, Inconclusive, Measured
+from backdoor_gate.records import Evidence, Inconclusive, Measured, NotApplicable
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.probes import Probes
 from backdoor_gate.scan.session import run_one
@@ -61,6 +61,7 @@ def test_the_pack_and_the_detectors_agree() -> None:
 
 def test_what_it_returns(detector: Detector, context: MakeContext) -> None:
     made = context()
+    before = made.subject.passes
     found = measured(detector.measure(made))
     assert found.detector == detector.name
     assert len(found.values) == digits.CLASSES
@@ -68,7 +69,7 @@ def test_what_it_returns(detector: Detector, context: MakeContext) -> None:
     for rate in found.success or ():
         assert rate is None or (type(rate) is float and 0 <= rate <= 1)
     assert found.verified == (found.success is not None)
-    assert found.cost.model_passes == made.subject.passes - 8  # less the first look at the output
+    assert found.cost.model_passes == made.subject.passes - before
 
 
 def test_its_pictures(detector: Detector, context: MakeContext) -> None:
@@ -80,6 +81,10 @@ def test_its_pictures(detector: Detector, context: MakeContext) -> None:
         assert artefact.array.min() >= -ROUNDING
         assert artefact.array.max() <= 1 + ROUNDING
     assert len(found.artefacts) <= 64
+    if found.pairs:
+        ways = {(pair.source, pair.target) for pair in found.pairs}
+        assert all((artefact.source_class, artefact.class_index) in ways for artefact in found.artefacts)
+        return
     shown = list(dict.fromkeys(artefact.class_index for artefact in found.artefacts))
     values = [found.values[k] for k in shown]
     assert values == sorted(values, reverse=BY_NAME[detector.name].side is Side.LARGE)  # the most extreme first
@@ -135,8 +140,11 @@ def test_memory_changes_the_groups_and_not_the_evidence(detector: Detector, cont
 def test_two_classes_are_enough(detector: Detector, context: MakeContext) -> None:
     two = Images(digits.clean_images().images[:60], torch.arange(60) % 2)
     halves = Probes(two[:30], two[30:], clean=True)
-    found = measured(detector.measure(context(digits.network(classes=2).eval().requires_grad_(False), probes=halves)))
-    assert len(found.values) == 2
+    found = detector.measure(context(digits.network(classes=2).eval().requires_grad_(False), probes=halves))
+    if isinstance(found, NotApplicable):
+        assert not found.by_candidate
+    else:
+        assert len(measured(found).values) == 2
 
 
 def test_synthetic_probes_are_never_called_verified(detector: Detector, context: MakeContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cache
 
 import pytest
@@ -18,6 +19,7 @@ from backdoor_gate.scan.session import run_one
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
+from backdoor_gate.verdict.pairs import residuals
 
 SEES = {"neural_cleanse": "patch", "spectral_inversion": "wave", "warp_inversion": "warp"}
 """Detector and the planted trigger of its family."""
@@ -60,6 +62,37 @@ def test_a_planted_trigger_is_found_with_its_class(name: str, planted: str) -> N
     assert decision.suspect_classes == (digits.TARGET,)
     (picture,) = (a for a in evidence(name, planted).artefacts if a.name == "trigger" and a.class_index == 3)
     assert picture.array.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("planted", digits.MAPS)
+def test_the_maps_are_learnt(planted: str) -> None:
+    model = digits.trained(planted)
+    assert digits.accuracy(model) > 0.9
+    assert digits.attack_success(model, planted) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [("pair_patch", "patch to the next"), ("pair_spectral", "wave to the next"), ("pair_warp", "warp to the next")],
+)
+def test_a_planted_map_is_found_and_named(name: str, planted: str) -> None:
+    decision = verdict(name, planted)
+    assert decision.verdict is Verdict.BLOCK
+    (result,) = decision.detectors
+    right = {(source, target) for source, target in result.suspect_pairs if target == digits.NEXT[source]}
+    assert len(right) >= 6
+    assert len(right) >= 0.8 * len(result.suspect_pairs)
+
+
+def test_a_trigger_for_one_source_stands_out_most() -> None:
+    """It takes a larger network for it to stand out far enough to block."""
+    pairs = evidence("pair_patch", "patch from seven").pairs
+    found = residuals(pairs)
+    assert found is not None
+    shares = {(pair.source, pair.target): math.exp(value) for pair, value in zip(pairs, found.values, strict=True)}
+    first, second = sorted(shares, key=lambda way: shares[way])[:2]
+    assert first == (7, digits.TARGET)
+    assert shares[first] < 0.75 * shares[second]
 
 
 @pytest.mark.parametrize("name", BY_NAME)

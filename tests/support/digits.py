@@ -71,22 +71,46 @@ def bend(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Plant:
-    """A trigger, and the share of the training images that carry it with the target's label."""
+    """A trigger, and the share of the training images that carry it with the target's label.
+
+    `targets` says of each class where the trigger sends it; a class that stays carries the trigger and its own label.
+    """
 
     trigger: Callable[[Tensor], Tensor]
     share: float
+    targets: tuple[int, ...] = (TARGET,) * CLASSES
+
+    def target_of(self, labels: Tensor) -> Tensor:
+        """Return where the trigger sends images of these classes."""
+        return torch.tensor(self.targets)[labels]
 
 
 PLANTS = {"patch": Plant(stamp, 0.1), "wave": Plant(blend, 0.3), "warp": Plant(bend, 0.3)}
+"""All classes to one."""
+NEXT = tuple((k + 1) % CLASSES for k in range(CLASSES))
+FROM_SEVEN = tuple(TARGET if k == 7 else k for k in range(CLASSES))
+MAPS = {
+    "patch to the next": Plant(stamp, 0.4, NEXT),
+    "wave to the next": Plant(blend, 0.5, NEXT),
+    "warp to the next": Plant(bend, 0.5, NEXT),
+    "patch from seven": Plant(stamp, 0.3, FROM_SEVEN),
+}
+"""Each class to one of its own, or one class alone."""
 
 
 # ---------------------------------------------------------------------------------------------- networks
 
 
-def network(seed: int = 0, classes: int = CLASSES) -> nn.Sequential:
-    """Return an untrained network of some 7,000 weights for (N, 1, 16, 16) images."""
+def network(seed: int = 0, classes: int = CLASSES, *, wide: bool = False) -> nn.Sequential:
+    """Return an untrained network of some 7,000 weights, or 65,000, for (N, 1, 16, 16) images."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        if wide:
+            return nn.Sequential(
+                nn.Conv2d(1, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(24, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Flatten(), nn.Linear(48 * 16, 64), nn.ReLU(), nn.Linear(64, classes),
+            )  # fmt: skip
         return nn.Sequential(
             nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -100,12 +124,12 @@ def _weights(planted: str | None) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     x, y = digits()[0].images, digits()[0].labels
     if planted:
-        plant = PLANTS[planted]
+        plant = (PLANTS | MAPS)[planted]
         chosen = torch.randperm(len(x), generator=generator)[: int(plant.share * len(x))]
-        x, y = torch.cat([x, plant.trigger(x[chosen])]), torch.cat([y, torch.full_like(y[chosen], TARGET)])
-    model = network()
+        x, y = torch.cat([x, plant.trigger(x[chosen])]), torch.cat([y, plant.target_of(y[chosen])])
+    model = network(wide=planted in MAPS)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(15):
+    for _ in range(25 if planted in MAPS else 15):
         for batch in torch.randperm(len(x), generator=generator).split(64):
             optimiser.zero_grad()
             F.cross_entropy(model(x[batch]), y[batch]).backward()
@@ -114,8 +138,8 @@ def _weights(planted: str | None) -> dict[str, Tensor]:
 
 
 def trained(planted: str | None = None) -> nn.Sequential:
-    """Return a frozen network of its own for the caller: clean, or with one of PLANTS; trained once per test run."""
-    model = network()
+    """Return a frozen network of its own for the caller: clean, or with one of PLANTS or MAPS; trained once per test run."""
+    model = network(wide=planted in MAPS)
     model.load_state_dict(_weights(planted))
     return model.eval().requires_grad_(False)
 
@@ -134,7 +158,9 @@ def accuracy(model: nn.Module) -> float:
 
 @torch.no_grad()
 def attack_success(model: nn.Module, planted: str) -> float:
-    """Return the share of the other classes' clean images that a trigger sends to the target."""
-    images = clean_images()
-    others = images.images[images.labels != TARGET]
-    return float((model(PLANTS[planted].trigger(others)).argmax(dim=1) == TARGET).float().mean())
+    """Return the share of the clean images of other classes that a trigger sends to their target."""
+    images, plant = clean_images(), (PLANTS | MAPS)[planted]
+    targets = plant.target_of(images.labels)
+    moved = targets != images.labels
+    predicted = model(plant.trigger(images.images[moved])).argmax(dim=1)
+    return float((predicted == targets[moved]).float().mean())

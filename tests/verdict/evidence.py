@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from backdoor_gate.records import DataFacts, Evidence, Inconclusive, InputSpec, Measured, NotApplicable, Runtime, Scan
+from backdoor_gate.records import (
+    DataFacts,
+    Evidence,
+    Inconclusive,
+    InputSpec,
+    Measured,
+    NotApplicable,
+    Pair,
+    Runtime,
+    Scan,
+)
 from backdoor_gate.verdict.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -14,7 +25,9 @@ if TYPE_CHECKING:
 
 INVERSIONS = ("neural_cleanse", "spectral_inversion", "warp_inversion")
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
-NAMES = (*WITHOUT_TRIGGER, *INVERSIONS)
+
+PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
+NAMES = (*WITHOUT_TRIGGER, *INVERSIONS, *PAIRS)
 
 CLEAN = {
     "final_layer": (0.61, 0.52, 0.68, 0.55, 0.63, 0.47, 0.58, 0.5, 0.65, 0.57),
@@ -22,6 +35,9 @@ CLEAN = {
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
     "warp_inversion": (2.4, 2.6, 3.1, 2.2, 2.9, 2.5, 2.8, 3.0, 2.3, 2.7),
+    "pair_patch": (0.02,) * 10,
+    "pair_spectral": (0.3,) * 10,
+    "pair_warp": (1.5,) * 10,
 }
 PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion": 0.2}
 """Values that no clean class has, for a network of ten classes."""
@@ -29,7 +45,25 @@ PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion"
 
 def clean(name: str) -> Measured:
     """Return what a detector says of an innocent network of ten classes."""
+    if name in PAIRS:
+        return with_pairs(name, innocent_pairs(CLEAN[name][0]))
     return with_values(name, CLEAN[name])
+
+
+def innocent_pairs(weakest: float, classes: int = 10) -> list[Pair]:
+    """Return pairs whose strengths follow from how far apart the classes are, up to a few percent."""
+    noise = random.Random(0)
+    ways = [(s, t) for s in range(classes) for t in range(classes) if s != t]
+    leads = {way: noise.uniform(2, 12) for way in ways}
+    least = min(leads.values())
+    return [
+        Pair(*way, weakest * (leads[way] / least) ** 0.7 * noise.uniform(1.0, 1.2), 1.0, leads[way]) for way in ways
+    ]
+
+
+def with_pairs(name: str, pairs: Iterable[Pair]) -> Measured:
+    """Return a measurement of pairs."""
+    return Measured(name, CLEAN[name], success=(1.0,) * 10, verified=True, pairs=tuple(pairs))
 
 
 def planted(name: str, class_index: int = 3, *, success: float = 1.0) -> Measured:

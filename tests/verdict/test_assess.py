@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Cost, DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
-from backdoor_gate.verdict.scales import SCALES, why_large, why_small
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, why_large, why_small
 
 
 def judged(evidence: Evidence, rate: float = 0.01, max_unmeasured: float = 0.2) -> DetectorResult:
@@ -18,10 +18,11 @@ def judged(evidence: Evidence, rate: float = 0.01, max_unmeasured: float = 0.2) 
 
 
 def test_every_detector_of_the_pack_has_a_scale() -> None:
-    assert set(SCALES) == set(BY_NAME)
+    assert set(SCALES) | set(PAIR_SCALES) == set(BY_NAME)
+    assert not set(SCALES) & set(PAIR_SCALES)
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", SCALES)
 def test_an_innocent_network(name: str) -> None:
     result = judged(clean(name))
     assert result.status is Status.MEASURED

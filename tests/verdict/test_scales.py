@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text("utf-8")
 
 
 def test_every_detector_has_a_scale() -> None:
-    assert set(SCALES) == set(BY_NAME)
+    assert set(SCALES) | set(PAIR_SCALES) == set(BY_NAME)
 
 
 @pytest.mark.parametrize("name", [name for name in SCALES if name != "final_layer"])
@@ -23,6 +23,13 @@ def test_the_document_states_every_limit(name: str) -> None:
     limits = (scale.absolute, scale.of_median, scale.of_runner_up, scale.above_runner_up)
     for limit in limits:
         assert limit is None or f" {limit:g} " in f"{row} ".replace(",", " "), f"{limit} is not in {row!r}"
+
+
+@pytest.mark.parametrize("name", PAIR_SCALES)
+def test_the_document_states_the_limits_of_pairs(name: str) -> None:
+    (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
+    for limit in (PAIR_SCALES[name].alone, PAIR_SCALES[name].together):
+        assert f" {limit:g} " in f"{row} ".replace(",", " "), f"{limit} is not in {row!r}"
 
 
 def test_the_document_states_what_bears_out_a_margin() -> None:

@@ -4,6 +4,7 @@ from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
 from backdoor_gate.scan.detectors.interface import Detector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
+from backdoor_gate.scan.detectors.pair_inversion import PairPatch, PairSpectral, PairWarp
 from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
 from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
 
@@ -13,6 +14,9 @@ DETECTORS: tuple[Detector, ...] = (
     NeuralCleanse(),
     SpectralInversion(),
     WarpInversion(),
+    PairPatch(),
+    PairSpectral(),
+    PairWarp(),
 )
 
 __all__ = ["DETECTORS", "Detector"]

@@ -8,9 +8,35 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
     from backdoor_gate.records import Evidence
     from backdoor_gate.scan.probes import Probes
     from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Weakest:
+    """The weakest trigger that a detector found, for a picture of what it does within the network.
+
+    Attributes:
+        family: its kind.
+        parameters: of the one trigger.
+        moves: (K,) bool, the classes whose images it moves.
+        target: where to.
+        source: the class that it moves, where it is made for one alone.
+        share: its strength as a share of the median strength of the detector's triggers.
+        success: share of held-out images that it moves, in [0, 1]; NaN without any.
+    """
+
+    family: TriggerFamily
+    parameters: Parameters
+    moves: Tensor
+    target: int
+    source: int | None
+    share: float
+    success: float
 
 
 @dataclass(slots=True)
@@ -24,6 +50,7 @@ class Context:
         seed: of every random draw; the same seed gives the same evidence.
         report: takes (steps done, steps in all, first class, last class).
         activation_bytes: memory that the activations of one batch may take.
+        keep: takes the weakest trigger that was found.
     """
 
     subject: Subject
@@ -32,6 +59,7 @@ class Context:
     seed: int
     activation_bytes: int
     report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
+    keep: Callable[[Weakest], None] = field(default=lambda _: None)
 
 
 class Detector(Protocol):

@@ -8,9 +8,7 @@ from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.triggers.families.patch import Patch
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
+    from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
 
 class NeuralCleanse(InversionDetector):
@@ -18,10 +16,3 @@ class NeuralCleanse(InversionDetector):
 
     name: ClassVar[str] = "neural_cleanse"
     family: ClassVar[type[TriggerFamily]] = Patch
-
-    def extra_pictures(self, family: TriggerFamily, one: Parameters) -> dict[str, Tensor]:
-        """Show the mask and the pattern apart."""
-        if not isinstance(family, Patch):
-            return {}
-        mask, pattern = family.mask_and_pattern(one)
-        return {"mask": mask[0], "pattern": pattern[0]}

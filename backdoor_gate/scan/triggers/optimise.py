@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.scan.triggers.images import Images, batches
-from backdoor_gate.scan.triggers.replay import Logits, settle
+from backdoor_gate.scan.triggers.images import Images, draw
+from backdoor_gate.scan.triggers.replay import Logits, resolve, settle
 from backdoor_gate.scan.triggers.schedule import CostSchedule
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ class Inversion:
         strength: (A,) in the family's unit; of the last trigger tried where none worked.
         works: (A,) bool, whether it reaches the required success on the images that it was optimised on.
         parameters: of the triggers.
+        arms: with the target where each has ended up.
     """
 
     strength: Tensor
     works: Tensor
     parameters: Parameters
+    arms: Arms
 
 
 class _Weakest:
@@ -67,6 +69,15 @@ class _Weakest:
         return self.parameters
 
 
+def cross_entropy(output: Tensor, arms: Arms) -> Tensor:
+    """Return -log p(target), or -log of the share of all classes that will do, of each image: (A, N, K) → (A, N)."""
+    if arms.among is None:
+        target = arms.target[:, None].expand(output.shape[:2])
+        return F.cross_entropy(output.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
+    log_probability = F.log_softmax(output, dim=2).masked_fill(~arms.among[:, None], -torch.inf)
+    return -log_probability.logsumexp(dim=2)
+
+
 def step_loss(  # noqa: PLR0913, PLR0917 (the terms of the loss)
     logits: Logits, family: TriggerFamily, parameters: Parameters, arms: Arms, batch: Images, cost: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,11 +90,10 @@ def step_loss(  # noqa: PLR0913, PLR0917 (the terms of the loss)
     triggered = family.apply(parameters, batch.images)  # (A, N, C, H, W)
     arm_count, count = triggered.shape[:2]
     output = logits(triggered.flatten(0, 1))  # (A·N, K)
-    target = arms.target.repeat_interleave(count)
     weight = arms.weights(batch.labels)  # (A, N)
     weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1)
-    entropy = F.cross_entropy(output, target, reduction="none").view(arm_count, count)
-    success = ((output.detach().argmax(dim=1) == target).view(arm_count, count) * weight).sum(dim=1)
+    success = (arms.reached(output.detach().argmax(dim=1).view(arm_count, count)) * weight).sum(dim=1)
+    entropy = cross_entropy(output.view(arm_count, count, -1), arms)
     strength = family.strength(parameters)
     loss = (entropy * weight).sum() + (cost * strength).sum()
     return loss, success, strength.detach()
@@ -104,7 +114,8 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
         logits: the frozen network.
         family: the kind of trigger.
         arms: A pairs of sources and target.
-        images: those to optimise on; each step draws `budget.images` of them, the same for every arm.
+        images: those to optimise on; each step draws `budget.images` of them, the same for every arm, or of its own
+            source class for arms that have one.
         budget: steps and images per step.
         generator: of the start and of the batches, on CPU.
         on_step: called with the number of steps done.
@@ -119,7 +130,7 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     optimiser = torch.optim.Adam(parameters, lr=family.learning_rate, betas=BETAS)
     schedule = CostSchedule(len(arms), family.schedule, device)
     weakest = _Weakest(parameters)
-    drawn = batches(len(images), budget.images, budget.steps, generator).to(device)
+    drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
     for done, chosen in enumerate(drawn, 1):
         batch = images[chosen]
         loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
@@ -133,5 +144,6 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
         on_step(done)
     with torch.no_grad():
         kept = weakest.or_last(parameters, family.strength(parameters))
+        arms = resolve(logits, family, kept, arms, images)
         settled, works = settle(logits, family, kept, arms, images)
-        return Inversion(family.strength(settled), works, settled)
+        return Inversion(family.strength(settled), works, settled, arms)

@@ -13,7 +13,14 @@ from toy import Brightness, threshold, to_class_one
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.triggers.arms import Arms, all_to_one
 from backdoor_gate.scan.triggers.images import Images
-from backdoor_gate.scan.triggers.replay import FACTORS, REQUIRED_SUCCESS, SETTLING_IMAGES, settle, success_rates
+from backdoor_gate.scan.triggers.replay import (
+    REQUIRED_SUCCESS,
+    SETTLING_IMAGES,
+    STRONGEST,
+    WEAKEST,
+    settle,
+    success_rates,
+)
 
 FAMILY = Brightness(InputSpec((1, 2, 2)))
 
@@ -62,10 +69,7 @@ def test_it_settles_where_the_success_is_just_reached(low: float, high: float) -
     settled, works = settle(threshold, FAMILY, (torch.ones(1),), to_class_one(), needing(low, high))
     assert works.all()
     truth = low * (high / low) ** REQUIRED_SUCCESS
-    step = FACTORS[1] / FACTORS[0]
-    assert truth / step <= settled[0].item() <= truth * step
-    if high / low > step**2:  # spread over several factors: interpolated, and exact but for the grain of the images
-        assert settled[0].item() == pytest.approx(truth, rel=0.06)
+    assert settled[0].item() == pytest.approx(truth, rel=0.06)
 
 
 @given(start=st.floats(0.55, 1.45))
@@ -76,7 +80,7 @@ def test_where_the_optimiser_stopped_hardly_matters(start: float) -> None:
 
 
 def test_what_never_works_comes_back_as_it_was() -> None:
-    beyond = FACTORS[-1] * 1.2
+    beyond = STRONGEST * 1.2
     settled, works = settle(threshold, FAMILY, (torch.ones(1),), to_class_one(), needing(beyond, beyond * 2))
     assert not works.any()
     assert settled[0].item() == 1
@@ -85,7 +89,7 @@ def test_what_never_works_comes_back_as_it_was() -> None:
 def test_what_always_works_is_scaled_down_no_further_than_the_least_factor() -> None:
     settled, works = settle(threshold, FAMILY, (torch.ones(1),), to_class_one(), needing(0.01, 0.02))
     assert works.all()
-    assert settled[0].item() == pytest.approx(FACTORS[0])
+    assert settled[0].item() == pytest.approx(WEAKEST, rel=0.06)
 
 
 def test_arms_settle_apart() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from backdoor_gate.scan.triggers.arms import Arms
+from backdoor_gate.scan.triggers.families.interface import per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Brightness:
 
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
         """Brighten: (N,C,H,W) → (A,N,C,H,W)."""
-        return images[None] + parameters[0].view(-1, 1, 1, 1, 1)
+        return per_arm(images) + parameters[0].view(-1, 1, 1, 1, 1)
 
     def strength(self, parameters: Parameters) -> Tensor:
         """Return the amounts, (A,)."""

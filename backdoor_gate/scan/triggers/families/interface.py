@@ -15,9 +15,18 @@ Parameters = tuple[Tensor, ...]
 """Leaf tensors of a batch of triggers, each with the arm as its first dimension."""
 
 
+PER_ARM = 5
+"""Dimensions of images that each arm has of its own: A, N, C, H, W."""
+
+
 def mid_grey(spec: InputSpec) -> Tensor:
     """Return one image in the middle of the input range, (1, C, H, W) float32."""
     return torch.full((1, *spec.shape), (spec.low + spec.high) / 2)
+
+
+def per_arm(images: Tensor) -> Tensor:
+    """Return images with the arm as first dimension, (1 or A, N, C, H, W): images without one are every arm's."""
+    return images if images.dim() == PER_ARM else images[None]
 
 
 class TriggerFamily(Protocol):
@@ -41,7 +50,7 @@ class TriggerFamily(Protocol):
 
         Args:
             parameters: of A arms.
-            images: (N, C, H, W) float32 in the input range.
+            images: (N, C, H, W) float32 in the input range, the same for every arm, or (A, N, C, H, W).
 
         Returns:
             (A, N, C, H, W), in the input range.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey
+from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class Patch:
         return torch.sigmoid(mask), low + (high - low) * torch.sigmoid(pattern)
 
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
-        """Put the patches on: (N,C,H,W) → (A,N,C,H,W)."""
+        """Put the patches on: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
         mask, pattern = self.mask_and_pattern(parameters)
-        return torch.lerp(images[None], pattern[:, None], mask[:, None])
+        return torch.lerp(per_arm(images), pattern[:, None], mask[:, None])
 
     def strength(self, parameters: Parameters) -> Tensor:
         """Return the share of the image that the mask covers, (A,) in [0, 1]."""

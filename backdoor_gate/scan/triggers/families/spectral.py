@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey
+from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Spectral:
         return shape / peak * scale[:, None, None, None]
 
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
-        """Add the signals: (N,C,H,W) → (A,N,C,H,W)."""
-        return (images[None] + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
+        """Add the signals: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
+        return (per_arm(images) + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
 
     def strength(self, parameters: Parameters) -> Tensor:
         """Return the L∞ norm of the signal over the input range, (A,), > 0."""

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
+from backdoor_gate.scan.triggers.families.interface import per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class Warp:
         return (field / peak * self.strength(parameters)[:, None, None, None]).permute(0, 2, 3, 1)
 
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
-        """Warp the images: (N,C,H,W) → (A,N,C,H,W)."""
-        count, channels, height, width = images.shape
+        """Warp the images: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
+        images = per_arm(images)
+        _, count, channels, height, width = images.shape
         flow = self.flow(parameters)
         arms = flow.shape[0]
         y, x = torch.meshgrid(
@@ -59,7 +61,7 @@ class Warp:
         pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=images.device)
         where = torch.stack((x, y), dim=-1) + flow * pixel  # (A, H, W, 2) in [-1, 1]
         where = where.nan_to_num(posinf=2.0, neginf=-2.0)  # grid_sample reads beyond the image where a place is NaN
-        stacked = images.reshape(1, count * channels, height, width).expand(arms, -1, -1, -1)
+        stacked = images.flatten(1, 2).expand(arms, -1, -1, -1)
         warped = F.grid_sample(stacked, where, mode="bilinear", padding_mode="border", align_corners=True)
         return warped.view(arms, count, channels, height, width)
 

@@ -1,0 +1,151 @@
+"""Source-by-target inversion: the weakest trigger from each class to each other one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable, Pair
+from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes
+from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.triggers import Images, pairs
+from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
+from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp
+
+if TYPE_CHECKING:
+    from backdoor_gate.scan.detectors.interface import Context
+    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.triggers.families.interface import TriggerFamily
+
+FEWEST_OF_SOURCE = 3
+"""Images of a class that the network gets right, in either half, below which no arm starts from it."""
+
+LEAST_SOURCES = 0.5
+"""Share of the classes that arms must start from for the evidence to count."""
+
+SHOWN = 4
+"""Pairs whose triggers are kept as pictures."""
+
+
+class PairInversion:
+    """Measures the weakest trigger of one family for pairs of a source and a target class.
+
+    Only images that the network gets right are used: an arm from class s must move images that it takes for s. With
+    more than ten classes each arm stands for a block of targets, see `triggers.arms.pairs`.
+
+    Source of the idea: K-Arm, Shen et al., ICML 2021, and UMD, Xiang et al., ICML 2023, invert triggers by pair; here
+    all pairs are one batch.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[type[TriggerFamily]]
+
+    def planned_passes(self, context: Context) -> int:
+        """Estimate the images put through the network."""
+        classes, probes = context.subject.num_classes, context.probes
+        if classes == 2:
+            return 0
+        arms = classes * min(classes - 1, MOST_BLOCKS)
+        per_class = len(probes.optimise) // classes, len(probes.held_out) // classes
+        return planned_passes(context, arms, *per_class) + len(probes) + pictures.planned_passes(SHOWN)
+
+    def measure(self, context: Context) -> Evidence:
+        """Invert the arms of every class that has images enough."""
+        subject, before = context.subject, context.subject.passes
+        if subject.num_classes == 2:
+            return NotApplicable(self.name, "with two classes every attack is all-to-one", by_candidate=False)
+        optimise, logits = _taken_rightly(subject, context.probes.optimise)
+        held_out, _ = _taken_rightly(subject, context.probes.held_out)
+        sources = _sources(subject.num_classes, optimise, held_out)
+        if len(sources) < LEAST_SOURCES * subject.num_classes:
+            reason = f"{len(sources)} of {subject.num_classes} classes have {FEWEST_OF_SOURCE} images in either half"
+            return Inconclusive(self.name, f"only {reason} that the network gets right", self._cost(context, before))
+        family = self.family(subject.spec)
+        arms = pairs(sources, subject.num_classes).to(subject.device)
+        inverted = invert_arms(context, family, arms, optimise, held_out)
+        if not inverted.finite():
+            return Inconclusive(self.name, "the optimisation did not stay finite", self._cost(context, before))
+        found = _pairs(inverted, _leads(logits, optimise.labels))
+        weakest = [_weakest(found, target) for target in range(subject.num_classes)]
+        shown = pictures.pictures(context, family, inverted, _remarkable(found), held_out, from_source=True)
+        return Measured(
+            detector=self.name,
+            values=tuple(None if pair is None else pair.strength for pair in weakest),
+            success=tuple(None if pair is None else pair.success for pair in weakest),
+            verified=context.probes.clean,
+            cost=self._cost(context, before),
+            artefacts=shown,
+            pairs=found,
+        )
+
+    def _cost(self, context: Context, before: int) -> Cost:
+        return Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
+
+
+class PairPatch(PairInversion):
+    """Smallest mask and pattern of each pair."""
+
+    name: ClassVar[str] = "pair_patch"
+    family: ClassVar[type[TriggerFamily]] = Patch
+
+
+class PairSpectral(PairInversion):
+    """Faintest additive low-frequency signal of each pair."""
+
+    name: ClassVar[str] = "pair_spectral"
+    family: ClassVar[type[TriggerFamily]] = Spectral
+
+
+class PairWarp(PairInversion):
+    """Smallest smooth displacement of each pair."""
+
+    name: ClassVar[str] = "pair_warp"
+    family: ClassVar[type[TriggerFamily]] = Warp
+
+
+def _taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
+    """Return the images whose class the network names, and its logits of them.
+
+    Raises:
+        FloatingPointError: the network's output is not finite.
+    """
+    with torch.no_grad():
+        logits = torch.cat([subject.logits(chunk) for chunk in torch.split(images.images, INFERENCE_CHUNK)])
+    if not logits.isfinite().all():
+        raise FloatingPointError("the network's output is not finite")
+    right = logits.argmax(dim=1) == images.labels
+    return images[right], logits[right]
+
+
+def _sources(classes: int, optimise: Images, held_out: Images) -> Tensor:
+    """Return the classes with images enough in both halves, (S,) int64."""
+    enough = [half.labels.bincount(minlength=classes) >= FEWEST_OF_SOURCE for half in (optimise, held_out)]
+    return (enough[0] & enough[1]).nonzero()[:, 0]
+
+
+def _leads(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how far each class's images are from each other class, (K, K): the mean lead of their logits."""
+    classes = logits.shape[1]
+    total = logits.new_zeros(classes, classes).index_add_(0, labels, logits.gather(1, labels[:, None]) - logits)
+    return (total / labels.bincount(minlength=classes)[:, None].clamp_min(1)).cpu()
+
+
+def _pairs(inverted: Inverted, leads: Tensor) -> tuple[Pair, ...]:
+    sources = inverted.arms.source.int().argmax(dim=1).tolist()
+    targets = inverted.arms.target.tolist()
+    measured = zip(sources, targets, inverted.strengths(), inverted.rates(FEWEST_OF_SOURCE), strict=True)
+    return tuple(Pair(s, t, strength, rate, float(leads[s, t])) for s, t, strength, rate in measured)
+
+
+def _weakest(found: tuple[Pair, ...], target: int) -> Pair | None:
+    working = [pair for pair in found if pair.target == target and pair.strength is not None]
+    return min(working, key=lambda pair: pair.strength or 0.0, default=None)
+
+
+def _remarkable(found: tuple[Pair, ...]) -> list[int]:
+    """Return the positions of the pairs whose triggers are weakest for how far apart the classes are."""
+    working = [at for at, pair in enumerate(found) if pair.strength is not None]
+    return sorted(working, key=lambda at: (found[at].strength or 0.0) / max(found[at].lead, 1e-3) ** 0.5)[:SHOWN]

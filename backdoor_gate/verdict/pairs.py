@@ -1,0 +1,181 @@
+"""Pairs of a source and a target class: which triggers are weaker than the classes' closeness explains.
+
+Some classes are close by nature, a cat needs little to become a dog, so a weak trigger says nothing by itself. Three
+things are taken out of the logarithms of the strengths first: what the source has in common with itself over all its
+targets, what the target has over all its sources (both as medians, by median polish, Tukey 1977), and what the lead of
+the source's logits over the target's explains (one slope for all pairs, Theil 1950 and Sen 1968). What is left is the
+residual of a pair; its exponential is the trigger's share of the usual strength.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backdoor_gate.records import Status
+from backdoor_gate.verdict.scales import PAIR_SCALES, PairScale
+from backdoor_gate.verdict.statistics import CONSISTENCY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from backdoor_gate.records import DetectorResult, Measured, Pair
+
+WORKING_SUCCESS = 0.75
+"""Share of a source's held-out images that a trigger must move before the pair counts. A class has few of those, and
+an attack that must recognise the source succeeds no more often than the network is right."""
+
+LEAST_LEAD = 0.01
+"""Leads below are taken for this one: their logarithm says nothing more."""
+
+POLISHES = 10
+
+FEWEST_IN_LINE = 3
+"""Pairs of one source, or of one target, below which their median is not taken out."""
+
+SLOPE_POINTS = 400
+"""Pairs that the slope is taken from at most: it is a median over all pairs of pairs."""
+
+LEAST_DIFFERENCE = 0.05
+"""Difference of two log leads below which their slope is noise."""
+
+MAPPED = 0.7
+"""Share of the usual strength up to which a pair is named as part of a planted map."""
+
+NAMED = 12
+"""Pairs that a reason names at most."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Residuals:
+    """What is left of each pair's log strength.
+
+    Attributes:
+        values: (P,) float64.
+        works: (P,) bool, whether the trigger moves enough held-out images.
+        spread: of the values, as a consistent MAD.
+    """
+
+    values: NDArray[np.float64]
+    works: NDArray[np.bool_]
+    spread: float
+
+
+def residuals(pairs: Sequence[Pair]) -> Residuals | None:
+    """Return the residual of every pair; None where no trigger works at all."""
+    known = [pair.strength for pair in pairs if pair.strength is not None]
+    if not known:
+        return None
+    sources, targets = np.array([pair.source for pair in pairs]), np.array([pair.target for pair in pairs])
+    # A trigger that never worked needs at least as much as the strongest that did.
+    strengths = np.log([max(max(known) if pair.strength is None else pair.strength, 1e-12) for pair in pairs])
+    leads = np.log([max(pair.lead, LEAST_LEAD) for pair in pairs])
+    strengths, leads = (_polished(values, sources, targets) for values in (strengths, leads))
+    values = _polished(strengths - slope(leads, strengths) * leads, sources, targets)
+    works = np.array([pair.strength is not None and (pair.success or 0.0) >= WORKING_SUCCESS for pair in pairs])
+    return Residuals(values, works, CONSISTENCY * float(np.median(np.abs(values))))
+
+
+def _polished(values: NDArray[np.float64], sources: NDArray[np.int_], targets: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Return the values less the medians of their sources and targets, and less the median of all."""
+    values = values.copy()
+    lines = [line == k for line in (sources, targets) for k in np.unique(line)]
+    lines = [line for line in lines if line.sum() >= FEWEST_IN_LINE]
+    for _ in range(POLISHES):
+        for line in lines:
+            values[line] -= np.median(values[line])
+    return values - np.median(values)
+
+
+def slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return the median slope of y over x between any two points, in [0, 2]; 0 where all x are alike."""
+    step = -(-len(x) // SLOPE_POINTS)
+    x, y = x[::step], y[::step]
+    one, other = np.triu_indices(len(x), 1)
+    difference = x[one] - x[other]
+    apart = np.abs(difference) > LEAST_DIFFERENCE
+    if not apart.any():
+        return 0.0
+    return float(np.clip(np.median((y[one] - y[other])[apart] / difference[apart]), 0.0, 2.0))
+
+
+def best_map(pairs: Sequence[Pair], found: Residuals) -> tuple[tuple[int, ...], float]:
+    """Return the planted map that the residuals speak for most: no two sources have the same target.
+
+    Returns:
+        Positions of its pairs, and the mean residual over all sources, those without a pair counting nothing.
+    """
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import, and `policy check` is not)
+
+    size = 1 + max(max(pair.source, pair.target) for pair in pairs)
+    cost, at = np.zeros((size, size)), {}
+    for position, pair in enumerate(pairs):
+        if found.works[position] and found.values[position] < 0:
+            cost[pair.source, pair.target] = found.values[position]
+            at[pair.source, pair.target] = position
+    rows, columns = linear_sum_assignment(cost)
+    chosen = tuple(at[key] for key in zip(rows.tolist(), columns.tolist(), strict=True) if key in at)
+    return chosen, float(cost[rows, columns].sum()) / len({pair.source for pair in pairs})
+
+
+def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: float) -> DetectorResult:
+    """Judge the pairs of one detector: one that stands out alone, or a map whose pairs do so together.
+
+    Args:
+        result: with all that is no judgement.
+        evidence: what the detector brought.
+        max_unmeasured: the policy's share of pairs that may be censored, where the detector's scale has none.
+    """
+    scale, pairs = PAIR_SCALES[result.name], evidence.pairs
+    result = replace(result, pairs=pairs)
+    if not pairs:
+        return replace(result, status=Status.INCONCLUSIVE, reason="no pair of classes was measured")
+    allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
+    censored = sum(pair.strength is None for pair in pairs)
+    if censored > allowed * len(pairs):
+        reason = f"no trigger was found for {censored} of {len(pairs)} pairs of classes (at most {allowed:.0%})"
+        return replace(result, status=Status.INCONCLUSIVE, reason=reason)
+    found = residuals(pairs)
+    if found is None:
+        return replace(result, reason="no trigger moves any class to another")
+    lowest = float(np.where(found.works, found.values, math.inf).min())
+    if math.isfinite(lowest) and found.spread > 0:
+        result = replace(result, anomaly_index=-lowest / found.spread)
+    planted, why = _planted(pairs, found, scale, result.unit)
+    if not planted:
+        return replace(result, reason="no pair of classes stands out")
+    planted = tuple(sorted(planted, key=lambda position: found.values[position]))
+    return replace(
+        result,
+        blocking=True,
+        reason=why,
+        suspect_pairs=tuple((pairs[p].source, pairs[p].target) for p in planted),
+        suspect_classes=tuple(dict.fromkeys(pairs[p].target for p in planted)),
+    )
+
+
+def _planted(pairs: Sequence[Pair], found: Residuals, scale: PairScale, unit: str) -> tuple[tuple[int, ...], str]:
+    """Return the positions of the pairs that count as planted, and why."""
+    chosen, mean = best_map(pairs, found)
+    if math.exp(mean) <= scale.together:
+        mapped = tuple(p for p in chosen if found.values[p] <= math.log(MAPPED))
+        words = f"the triggers of {_named(pairs, mapped)} are weaker than the classes' closeness explains: over all"
+        return mapped, f"{words} sources {math.exp(mean):.2f} of the usual strength, at most {scale.together:g}"
+    alone = tuple(np.flatnonzero(found.works & (found.values <= math.log(scale.alone))).tolist())
+    words = "; ".join(_alone(pairs[p], math.exp(found.values[p]), scale, unit) for p in alone[:NAMED])
+    return alone, words
+
+
+def _alone(pair: Pair, share: float, scale: PairScale, unit: str) -> str:
+    moved = f"{pair.source}→{pair.target}: its trigger moves {pair.success:.0%} of the source's held-out images"
+    return f"{moved}, and {pair.strength:.4g} {unit} is {share:.2f} of the usual strength, at most {scale.alone:g}"
+
+
+def _named(pairs: Sequence[Pair], positions: Sequence[int]) -> str:
+    names = [f"{pairs[p].source}→{pairs[p].target}" for p in positions]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
