@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from backdoor_gate.cli.auditing import add_to_summary, audited, check_writable, publisher_for, signer_of
+from backdoor_gate.cli.completion import report_targets
 from backdoor_gate.cli.kinds import Target, duration, targets
 from backdoor_gate.cli.showing import chosen, show
-from backdoor_gate.errors import OutputError, UsageError
+from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backdoor_gate.audit import Outcome, Request
-    from backdoor_gate.policy import Policy
     from backdoor_gate.publishers.attestation.signer import Signer
-    from backdoor_gate.publishers.interface import Publisher
     from backdoor_gate.records import AuditReport
-
-SUMMARY = "GITHUB_STEP_SUMMARY"
-"""Environment variable: a file that the Markdown report is appended to."""
+    from backdoor_gate.reports import Format
 
 
 @click.command()
@@ -45,6 +41,7 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
     metavar="FORMAT=PATH",
     multiple=True,
     callback=targets,
+    shell_complete=report_targets,
     help="Report to write: json, junit, markdown, html, sarif, annotations or triggers (a folder of pictures). May be "
     "given several times.",
 )
@@ -65,7 +62,7 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
     model: str,
     policy_file: Path,
     data: str | None,
-    reports: tuple[Target, ...],
+    reports: tuple[Target[Format], ...],
     statement: Path | None,
     publish: bool | None,
     budget: float | None,
@@ -88,16 +85,16 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
     publishes = _publishes(model, publish)
     policy = load(policy_file)
     for path in (*(target.path for target in reports), *([statement] if statement else [])):
-        _check_writable(path)
-    signer = _signer(policy) if publishes or statement else None
-    publisher = _publisher(tracking_uri, signer) if publishes else None
+        check_writable(path)
+    signer = signer_of(policy) if publishes or statement else None
+    publisher = publisher_for(tracking_uri, signer) if publishes else None
     data = data if data is None or is_artifact(data) else str(Path(data).absolute())
     request = Request(model, policy, data, budget, device, seed)
     written = _Written()
-    outputs = [written.writer(target) for target in reports] + _summary()
+    outputs = [*(written.writer(target) for target in reports), _summary]
     if statement and signer:
         outputs.append(written.statement(statement, signer))
-    outcome = _audited(request, publisher, tracking_uri, outputs, quiet)
+    outcome = audited(request, publisher, tracking_uri, outputs, quiet)
     return show(outcome, written.files, view)
 
 
@@ -113,28 +110,6 @@ def _publishes(model: str, wanted: bool | None) -> bool:
     return wanted is not False and is_registry(model)
 
 
-def _signer(policy: Policy) -> Signer:
-    from backdoor_gate.lifecycle.trust import signing_key  # noqa: PLC0415
-    from backdoor_gate.publishers.attestation.signer import Signer  # noqa: PLC0415
-
-    return Signer(signing_key(policy))
-
-
-def _publisher(tracking_uri: str | None, signer: Signer | None) -> Publisher:
-    from backdoor_gate.publishers.mlflow import MlflowPublisher  # noqa: PLC0415
-
-    return MlflowPublisher(tracking_uri, sign=signer)
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before a long scan, as far as that is possible, that a report cannot be written after it."""
-    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.lexists(folder))
-    if not os.access(existing, os.W_OK):
-        raise OutputError("no permission to write there", where=str(path), hint="name a folder that can be written")
-    if existing != path.absolute() and not existing.is_dir():
-        raise OutputError(f"{existing} is no folder", where=str(path), hint="name another path")
-
-
 # ---------------------------------------------------------------------------------------------- the scan
 
 
@@ -144,7 +119,7 @@ class _Written:
 
     files: tuple[tuple[str, Path], ...] = ()
 
-    def writer(self, target: Target) -> Callable[[AuditReport], None]:
+    def writer(self, target: Target[Format]) -> Callable[[AuditReport], None]:
         """Return what writes one report and remembers that it did."""
 
         def write(report: AuditReport) -> None:
@@ -173,35 +148,8 @@ class _Written:
         return write
 
 
-def _summary() -> list[Callable[[AuditReport], None]]:
-    """Return what appends to the summary of a GitHub step, where there is one."""
-    path = os.environ.get(SUMMARY)
+def _summary(report: AuditReport) -> None:
+    """Append the report to the summary of a GitHub step, where there is one."""
+    from backdoor_gate.reports.markdown import render  # noqa: PLC0415
 
-    def append(report: AuditReport) -> None:
-        from backdoor_gate.reports.markdown import render  # noqa: PLC0415
-
-        try:
-            with Path(str(path)).open("a", encoding="utf-8") as file:
-                file.write(render(report) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", where=f"{SUMMARY} ({path})") from error
-
-    return [append] if path else []
-
-
-def _audited(
-    request: Request,
-    publisher: Publisher | None,
-    tracking_uri: str | None,
-    outputs: list[Callable[[AuditReport], None]],
-    quiet: bool,
-) -> Outcome:
-    from backdoor_gate.audit import audit  # noqa: PLC0415
-    from backdoor_gate.cli.consoles import ProgressConsole  # noqa: PLC0415
-    from backdoor_gate.reports.progress import ScanProgress  # noqa: PLC0415
-    from backdoor_gate.sources import source_for  # noqa: PLC0415
-
-    source = source_for(request.reference, tracking_uri)
-    names = [plan.name for plan in request.policy.detectors]
-    with ScanProgress(ProgressConsole(quiet=quiet), names) as progress:
-        return audit(request, source, publisher=publisher, outputs=outputs, on_progress=progress.update)
+    add_to_summary(lambda: render(report))

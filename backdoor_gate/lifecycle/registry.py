@@ -1,4 +1,4 @@
-"""What a promotion reads and writes in a registry: the gate's tags of a version, and aliases."""
+"""What follows a scan in a registry: the gate's tags of a version, aliases, and the list of all that is registered."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backdoor_gate.errors import GateError, OutputError, RegistryReadError, UsageError
+from backdoor_gate.fleet import RegisteredVersion
 from backdoor_gate.mlflow_client import connect, conversation, tracking_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from backdoor_gate.records import Reference
 
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _RESERVED = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
+_PAGE = 200
+"""Models or versions in one answer; registries send a page, and where the next one is."""
+_LOADED_STAGES = ("Staging", "Production")
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class Registry:
         Raises:
             RegistryReadError: the registry is unreachable, or has no such version any more.
         """
-        with self._connected(reference, RegistryReadError) as client:
+        with self._connected(reference.uri, RegistryReadError) as client:
             return dict(client.get_model_version(reference.name, reference.version).tags)
 
     def alias(self, reference: Reference, alias: str) -> str | None:
@@ -47,7 +51,7 @@ class Registry:
         Raises:
             RegistryReadError: the registry is unreachable, or has no such model any more.
         """
-        with self._connected(reference, RegistryReadError) as client:
+        with self._connected(reference.uri, RegistryReadError) as client:
             found = client.get_registered_model(reference.name).aliases.get(alias)
             return None if found is None else str(found)
 
@@ -57,18 +61,71 @@ class Registry:
         Raises:
             OutputError: the registry refused, or could not be reached.
         """
-        with self._connected(reference, OutputError) as client:
+        with self._connected(reference.uri, OutputError) as client:
             if version is None:
                 client.delete_registered_model_alias(reference.name, alias)
             else:
                 client.set_registered_model_alias(reference.name, alias, version)
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all registered models.
+
+        Raises:
+            RegistryReadError: the registry is unreachable.
+        """
+        with self._connected(self._place(), RegistryReadError) as client:
+            return tuple(str(model.name) for model in _pages(client.search_registered_models))
+
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
+        """Return all versions of a registered model, also one that only an alias knows of.
+
+        Raises:
+            RegistryReadError: the registry is unreachable, or has no such model any more.
+        """
+        with self._connected(f"models:/{name}", RegistryReadError) as client:
+            aliases: dict[str, list[str]] = {}
+            for alias, target in sorted(client.get_registered_model(name).aliases.items()):
+                aliases.setdefault(str(target), []).append(alias)
+            pages = _pages(
+                lambda **page: client.search_model_versions(_named(name), order_by=["version_number ASC"], **page)
+            )
+            # A search compares names as its database does, which may not tell cases apart.
+            stages = {str(found.version): found.current_stage for found in pages if found.name == name}
+        return tuple(
+            RegisteredVersion(name, version, tuple(aliases.get(version, ())), _loaded(stages.get(version)))
+            for version in stages | dict.fromkeys(aliases)
+        )
+
+    def _place(self) -> str:
+        return tracking_uri(self.tracking_uri)
+
     @contextmanager
-    def _connected(self, reference: Reference, failure: type[GateError]) -> Iterator[Any]:
-        with conversation(reference.uri, failure):
+    def _connected(self, where: str, failure: type[GateError]) -> Iterator[Any]:
+        with conversation(where, failure):
             if self._client is None:
-                self._client = connect(tracking_uri(self.tracking_uri), self.registry_uri)
+                self._client = connect(self._place(), self.registry_uri)
             yield self._client
+
+
+def _pages(search: Callable[..., Any]) -> Iterable[Any]:
+    """Return what all pages of a search hold; a registry that sends a page twice is not asked for ever."""
+    token: str | None = None
+    seen: set[str | None] = set()
+    while token not in seen:
+        seen.add(token)
+        page = search(max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token or None
+
+
+def _named(name: str) -> str:
+    """Return the filter for one name; empty for a name with both kinds of quotes, which no filter can hold."""
+    quote = next((quote for quote in "'\"" if quote not in name), None)
+    return f"name = {quote}{name}{quote}" if quote else ""
+
+
+def _loaded(stage: str | None) -> str | None:
+    return stage if stage in _LOADED_STAGES else None
 
 
 def check_alias(alias: str) -> None:

@@ -23,7 +23,11 @@ def signing_key(policy: Policy) -> SigningKey:
     key = keys.load_private(place) if place else keys.user_key()
     if policy.signing and key.public.id not in {trusted.id for trusted in trusted_keys(policy)}:
         what = f"signing: the policy does not trust the key it would sign with ({key.public.origin})"
-        raise UsageError(what, where=policy.ref.path, hint="add its .pub file to signing.trusted, or scan --no-publish")
+        raise UsageError(
+            what,
+            where=policy.place("signing.trusted"),
+            hint="add its .pub file to signing.trusted, or scan --no-publish",
+        )
     return key
 
 

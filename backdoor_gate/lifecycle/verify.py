@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backdoor_gate.architecture_digest import code_digest
-from backdoor_gate.audit import local_data
-from backdoor_gate.catalogue import PACK_VERSION
-from backdoor_gate.errors import NotVerifiedError, RefusedError
+from backdoor_gate.errors import NotVerifiedError
+from backdoor_gate.lifecycle import standing
 from backdoor_gate.lifecycle.trust import trusted_keys
 from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.sources import is_artifact
-from backdoor_gate.sources.manifest import path_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from backdoor_gate.publishers.attestation.statement import Statement
     from backdoor_gate.records import Reference
     from backdoor_gate.sources.interface import Source
-
-_AGAIN = "scan it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +71,12 @@ def verify(reference: Reference, claim: Claim, source: Source, registry: Registr
         statement, key = checks.opened(claim.envelope or tags.get(STATEMENT), trusted_keys(claim.policy))
         # A local path is a place, not a name: there the bytes alone say which model it is.
         checks.check_origin(statement, reference.uri if is_artifact(reference.uri) else None)
-        _check_judge(statement, claim.policy)
-        _check_subjects(statement, reference, claim, source)
+        standing.check_policy(statement, claim.policy)
+        standing.check_pack(statement)
+        plan = claim.policy.plan_for(reference.name)
+        standing.check_code(statement, standing.architecture_digest(plan))
+        standing.check_data(statement, standing.data_digest(claim.data or plan.data, source))
+        standing.check_bytes(statement, reference, source)
         checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
     except NotVerifiedError as error:
         raise NotVerifiedError(error.what, where=error.where or reference.uri, hint=error.hint) from error
@@ -93,46 +90,3 @@ def _tags(reference: Reference, claim: Claim, registry: Registry) -> Mapping[str
         hint = "name a registry version such as models:/NAME/3, or give the statement with --statement"
         raise NotVerifiedError("no verdict: only registry versions carry one", hint=hint)
     return registry.tags(reference)
-
-
-def _check_judge(statement: Statement, policy: Policy) -> None:
-    if statement.policy_digest != policy.ref.digest:
-        what = f"judged by another policy: {statement.policy_digest}, and {policy.ref.path} is {policy.ref.digest}"
-        raise NotVerifiedError(what, hint="name the policy that judged, or scan it again")
-    if _ordered(statement.detector_pack) < _ordered(PACK_VERSION):
-        what = f"judged by detector pack {statement.detector_pack!a:.20}, older than this gate's {PACK_VERSION}"
-        raise NotVerifiedError(what, hint=_AGAIN)
-
-
-def _check_subjects(statement: Statement, reference: Reference, claim: Claim, source: Source) -> None:
-    plan = claim.policy.plan_for(reference.name)
-    code = code_digest(plan.architecture, plan.architecture_path) if plan.architecture else None
-    if statement.architecture_digest != code:
-        what = f"architecture differs: scanned with {statement.architecture_digest}, the policy's code is {code}"
-        raise NotVerifiedError(what, hint=_AGAIN)
-    with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
-        data = local_data(claim.data or plan.data, source, Path(folder) / "data")
-        clean = path_digest(data) if data else None
-        if statement.data_digest != clean:
-            what = f"clean data differ: scanned with {statement.data_digest}, now {clean}"
-            raise NotVerifiedError(what, hint="name the same data, or scan it again")
-        copy = Path(folder) / "candidate"
-        copy.mkdir()
-        found = _digest(reference, source, copy)
-    if statement.digest != found:
-        holder = "registry has" if reference.version else "there is"
-        what = f"digest mismatch: scanned {statement.digest}, {holder} {found}"
-        raise NotVerifiedError(what, hint="find out who changed it, and scan it again")
-
-
-def _digest(reference: Reference, source: Source, destination: Path) -> str:
-    try:
-        return source.fetch(reference, destination).digest
-    except RefusedError as error:  # what passed was acceptable, so these are other bytes
-        return f"something that is refused ({error.what})"
-
-
-def _ordered(pack: str) -> tuple[int, ...]:
-    """Return a pack's version so that it compares; what is no version is older than every one."""
-    parts = pack.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()

@@ -7,29 +7,54 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NotRequired
 
+from annotated_types import Len
 from typing_extensions import TypedDict
 
 from backdoor_gate.reports import figures
+from backdoor_gate.reports.json_values import finite, identity, moment, texts
+from backdoor_gate.reports.rows import suspect_pairs
 from backdoor_gate.reports.text import REASON_LIMIT, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Sequence
 
-    from backdoor_gate.records import Artefact, AuditReport, DetectorResult, InputSpec
+    from backdoor_gate.illustrations import Artefact
+    from backdoor_gate.records import AuditReport, DetectorResult, InputSpec, Pair
 
 SCHEMA_VERSION = "1"
 MAX_PICTURE_SIDE = 64
 """Pixels; larger artefacts are embedded at a fraction of their size."""
-_IDENTITY_LIMIT = 4096
-"""Machines compare names and URIs, so these are cut only where they are absurd."""
 
-ArtefactV1 = TypedDict("ArtefactV1", {"name": str, "class": int, "shape": list[int], "png": str})
+Ends = Annotated[list[int], Len(2, 2)]
+"""Source and target of a pair of classes."""
+
+PredictionV1 = TypedDict("PredictionV1", {"class": int, "probability": float})
+"""What the model takes an example image for."""
+
+ArtefactV1 = TypedDict(
+    "ArtefactV1",
+    {
+        "name": str,
+        "class": int,
+        "source_class": NotRequired[int | None],
+        "prediction": NotRequired[PredictionV1 | None],
+        "shape": list[int],
+        "png": str,
+    },
+)
 """`png` is base64; `shape` (C, H, W) is that of the array, which the picture may show at a fraction."""
+
+
+class PairsV1(TypedDict):
+    """The pairs of a detector that looks from class to class, by column."""
+
+    sources: list[int]
+    targets: list[int]
+    strengths: list[float | None]
+    success: list[float | None]
+    leads: list[float | None]
 
 
 class DetectorV1(TypedDict):
@@ -45,6 +70,8 @@ class DetectorV1(TypedDict):
     suspect_classes: list[int]
     per_class: list[float | None]
     unmeasured: list[int]
+    pairs: NotRequired[PairsV1 | None]
+    suspect_pairs: NotRequired[list[Ends]]
     seconds: float | None
     images_used: int
     model_passes: int
@@ -100,6 +127,7 @@ class ReportV1(TypedDict):
     verdict: str
     suspicion: str
     suspect_classes: list[int]
+    suspect_pairs: NotRequired[list[Ends]]
     reasons: list[str]
     scan_id: str
     scanned_at: str
@@ -132,18 +160,19 @@ def document(report: AuditReport) -> ReportV1:
         "verdict": decision.verdict.value,
         "suspicion": decision.suspicion.value,
         "suspect_classes": list(decision.suspect_classes),
-        "reasons": _texts(decision.reasons),
+        "suspect_pairs": [[way.source or 0, way.target] for way in suspect_pairs(decision)],
+        "reasons": texts(decision.reasons),
         "scan_id": report.scan_id,
-        "scanned_at": _time(report.scanned_at),
-        "expires_at": _time(report.expires_at),
+        "scanned_at": moment(report.scanned_at),
+        "expires_at": moment(report.expires_at),
         "candidate": _candidate(report),
         "architecture_digest": report.architecture_digest,
         "data_digest": report.data_digest,
-        "policy": {"path": _identity(report.policy.path), "digest": report.policy.digest},
+        "policy": {"path": identity(report.policy.path), "digest": report.policy.digest},
         "detector_pack": report.detector_pack,
-        "false_block_rate": _finite(report.false_block_rate),
+        "false_block_rate": finite(report.false_block_rate),
         "calibrated": decision.calibrated,
-        "coverage": {"tested": _texts(report.coverage.tested), "not_tested": _texts(report.coverage.not_tested)},
+        "coverage": {"tested": texts(report.coverage.tested), "not_tested": texts(report.coverage.not_tested)},
         "detectors": [_detector(result, spec) for result in decision.detectors],
         "waived": [],
         "cost": _cost(report),
@@ -154,11 +183,11 @@ def document(report: AuditReport) -> ReportV1:
 def _candidate(report: AuditReport) -> CandidateV1:
     found = report.candidate
     if found is None:
-        return {"uri": _identity(report.requested), "name": None, "version": None, "digest": None}
+        return {"uri": identity(report.requested), "name": None, "version": None, "digest": None}
     return {
-        "uri": _identity(found.uri),
-        "name": _identity(found.name),
-        "version": None if found.version is None else _identity(found.version),
+        "uri": identity(found.uri),
+        "name": identity(found.name),
+        "version": None if found.version is None else identity(found.version),
         "digest": found.digest,
     }
 
@@ -169,24 +198,39 @@ def _detector(result: DetectorResult, spec: InputSpec | None) -> DetectorV1:
         "required": result.required,
         "status": result.status.value,
         "reason": clean(result.reason, REASON_LIMIT),
-        "anomaly_index": _finite(result.anomaly_index),
-        "threshold": _finite(result.threshold),
-        "p_value": _finite(result.p_value),
+        "anomaly_index": finite(result.anomaly_index),
+        "threshold": finite(result.threshold),
+        "p_value": finite(result.p_value),
         "suspect_classes": list(result.suspect_classes),
-        "per_class": [_finite(value) for value in result.per_class],
+        "per_class": [finite(value) for value in result.per_class],
         "unmeasured": list(result.unmeasured),
-        "seconds": _finite(result.cost.seconds),
+        "pairs": _pairs(result.pairs) if result.pairs else None,
+        "suspect_pairs": [list(pair) for pair in result.suspect_pairs],
+        "seconds": finite(result.cost.seconds),
         "images_used": result.cost.images_used,
         "model_passes": result.cost.model_passes,
-        "artefacts": [_artefact(artefact, spec) for artefact in result.artefacts],
+        "artefacts": [_artefact(artefact, spec) for artefact in result.artefacts if artefact.example == 0],
+    }
+
+
+def _pairs(pairs: Sequence[Pair]) -> PairsV1:
+    return {
+        "sources": [pair.source for pair in pairs],
+        "targets": [pair.target for pair in pairs],
+        "strengths": [finite(pair.strength) for pair in pairs],
+        "success": [finite(pair.success) for pair in pairs],
+        "leads": [finite(pair.lead) for pair in pairs],
     }
 
 
 def _artefact(artefact: Artefact, spec: InputSpec | None) -> ArtefactV1:
     picture = figures.picture(artefact, figures.input_range(spec), max_side=MAX_PICTURE_SIDE)
+    told = artefact.prediction
     return {
         "name": clean(artefact.name),
         "class": artefact.class_index,
+        "source_class": artefact.source_class,
+        "prediction": None if told is None else {"class": told.class_index, "probability": told.probability},
         "shape": list(artefact.array.shape),
         "png": base64.b64encode(figures.png(picture)).decode("ascii"),
     }
@@ -194,10 +238,15 @@ def _artefact(artefact: Artefact, spec: InputSpec | None) -> ArtefactV1:
 
 def _cost(report: AuditReport) -> CostV1:
     return {
-        "seconds": _finite(report.seconds),
-        "model_passes": sum(result.cost.model_passes for result in report.decision.detectors),
+        "seconds": finite(report.seconds),
+        "model_passes": sum(result.cost.model_passes for result in report.decision.detectors) + _illustrating(report),
         "peak_memory": report.scan.peak_memory if report.scan else None,
     }
+
+
+def _illustrating(report: AuditReport) -> int:
+    """Return the images that were put through the model for a figure alone."""
+    return report.scan.embedding.model_passes if report.scan and report.scan.embedding else 0
 
 
 def _tool(report: AuditReport) -> ToolV1:
@@ -210,19 +259,3 @@ def _tool(report: AuditReport) -> ToolV1:
         "isolation_notes": [clean(note) for note in ran.isolation_notes] if ran else [],
         "seed": ran.seed if ran else None,
     }
-
-
-def _identity(text: str) -> str:
-    return clean(text, _IDENTITY_LIMIT)
-
-
-def _texts(texts: Iterable[str]) -> list[str]:
-    return [clean(text, REASON_LIMIT) for text in texts]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,25 +1,19 @@
-"""JUnit XML: one test case per required detector, whatever became of the scan, so that no test report is ever empty.
-
-A wrapper around junit-xml, whose raw output carries `disabled` attributes that Jenkins' schema refuses, loses a time
-of zero, and writes times with more decimals than that schema allows.
-"""
+"""JUnit XML: one test case per required detector, whatever became of the scan, so that no test report is ever empty."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from junit_xml import TestCase, TestSuite, to_xml_report_string
+from junit_xml import TestCase, TestSuite
 
 from backdoor_gate.records import Verdict
+from backdoor_gate.reports.junit_document import document
 from backdoor_gate.reports.rows import Outcome, Row, decisive_reason, rows, subject
 from backdoor_gate.reports.text import REASON_LIMIT, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from backdoor_gate.records import AuditReport
 
 _FAILED = (Outcome.BLOCKS, Outcome.MISSING)
@@ -36,7 +30,7 @@ def render(report: AuditReport) -> str:
         timestamp=report.scanned_at.astimezone(UTC).isoformat(timespec="seconds"),
         properties=_properties(report),
     )
-    return _conform(to_xml_report_string([suite], prettyprint=False), shown)
+    return document([suite], failed=sum(row.outcome in _FAILED for row in shown))
 
 
 def _shown(report: AuditReport) -> tuple[Row, ...]:
@@ -71,7 +65,8 @@ def _case(row: Row, model: str) -> TestCase:
 def _measurements(row: Row) -> str:
     return (
         f"anomaly index {row.index}, threshold {row.threshold}, p {row.p_value}\n"
-        f"suspect classes {row.classes}, success of their triggers {row.success}"
+        f"suspect {'pairs' if '→' in row.suspects else 'classes'} {row.suspects}, "
+        f"success of their triggers {row.success}"
     )
 
 
@@ -91,25 +86,3 @@ def _properties(report: AuditReport) -> dict[str, str]:
         "tool_version": report.tool_version,
     }
     return {f"backdoor_gate.{name}": clean(value, REASON_LIMIT) for name, value in found.items()}
-
-
-def _conform(document: str, shown: Sequence[Row]) -> str:
-    """Return the document as the schema wants it, after reading it back: what is written says what was found."""
-    root = ET.fromstring(document)  # noqa: S314 (our own document)
-    total = f"{sum(row.seconds for row in shown):.3f}"
-    for element in root.iter():
-        element.attrib.pop("disabled", None)
-        if element.tag in {"testsuites", "testsuite"}:
-            element.set("time", total)
-    for case, row in zip(root.iter("testcase"), shown, strict=True):
-        case.set("time", f"{row.seconds:.3f}")
-    ET.indent(root)
-    written = ET.tostring(root, encoding="unicode", xml_declaration=False)
-    failed = sum(1 for case in ET.fromstring(written).iter("testcase") if _has_failed(case))  # noqa: S314 (our own)
-    if failed != sum(row.outcome in _FAILED for row in shown):
-        raise AssertionError("the JUnit report does not say what was found")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{written}\n'
-
-
-def _has_failed(case: ET.Element) -> bool:
-    return case.find("failure") is not None or case.find("error") is not None

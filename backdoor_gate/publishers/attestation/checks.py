@@ -67,6 +67,38 @@ def check_origin(statement: Statement, resource: str | None) -> None:
         raise NotVerifiedError(what, hint="tags are copied with a version; scan this one")
 
 
+def check_dates(statement: Statement, now: datetime) -> None:
+    """Check that the statement already and still holds.
+
+    Args:
+        statement: whose signature was found good.
+        now: with a zone.
+
+    Raises:
+        NotVerifiedError: it is of the future or the past.
+    """
+    if statement.scanned_at > now + _CLOCK_SKEW:
+        what = f"dated in the future ({statement.scanned_at.isoformat()})"
+        raise NotVerifiedError(what, hint="set the clock of this machine, or scan it again")
+    if statement.expires_at <= now:
+        raise NotVerifiedError(f"expired on {statement.expires_at.isoformat()}", hint=_AGAIN)
+
+
+def check_tag_agrees(statement: Statement, verdict: str | None) -> None:
+    """Check that the verdict tag says what was signed.
+
+    Args:
+        statement: whose signature was found good.
+        verdict: the verdict tag beside it; None where there are no tags.
+
+    Raises:
+        NotVerifiedError: it says something else.
+    """
+    if verdict is not None and verdict != statement.verdict:
+        what = f"the verdict tag says {ascii(verdict)[1:-1][:40]}, the signed statement {statement.verdict}"
+        raise NotVerifiedError(what, hint=_AGAIN)
+
+
 def check_current(statement: Statement, verdict: str | None, now: datetime) -> None:
     """Check that the statement still holds, and that it says PASS.
 
@@ -78,13 +110,7 @@ def check_current(statement: Statement, verdict: str | None, now: datetime) -> N
     Raises:
         NotVerifiedError: it is of the future or the past, or the result is another.
     """
-    if statement.scanned_at > now + _CLOCK_SKEW:
-        what = f"dated in the future ({statement.scanned_at.isoformat()})"
-        raise NotVerifiedError(what, hint="set the clock of this machine, or scan it again")
-    if statement.expires_at <= now:
-        raise NotVerifiedError(f"expired on {statement.expires_at.isoformat()}", hint=_AGAIN)
+    check_dates(statement, now)
     if statement.result != "PASSED" or statement.verdict != Verdict.PASS:
         raise NotVerifiedError(f"the result is {ascii(statement.verdict)[1:-1][:40]}, not PASS")
-    if verdict is not None and verdict != statement.verdict:
-        what = f"the verdict tag says {ascii(verdict)[1:-1][:40]}, the signed statement {statement.verdict}"
-        raise NotVerifiedError(what, hint=_AGAIN)
+    check_tag_agrees(statement, verdict)
