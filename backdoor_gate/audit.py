@@ -118,20 +118,23 @@ def audit(
     try:
         found.reference = source.resolve(request.reference)
         with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
-            given = _given(request, source, found, Path(folder))
+            given = given_for(request, source, found.reference, Path(folder))
+            found.architecture_digest = given.architecture.digest if given.architecture else None
+            found.data_digest = path_digest(given.data) if given.data else None
             faults += _announce(publisher, found)  # only now: a usage error must not undo an older verdict
-            found.candidate = source.fetch(found.reference, _new_folder(Path(folder) / "candidate"))
+            found.candidate = source.fetch(found.reference, new_folder(Path(folder) / "candidate"))
             if found.candidate.pickled and not given.plan.unsafe_formats:
                 raise pickled_error()
-            job = _job(request, given, found.candidate)
+            job = job_for(request, given, found.candidate)
             found.scan = _measured(job, given.plan.unsafe_formats, on_progress, request.policy.minimum_isolation)
         decision = decide(found.scan, request.policy.judgement)
-    except UsageError:
-        raise
     except GateError as error:
+        request.policy.locate(error, found.reference.name if found.reference else None)
+        if isinstance(error, UsageError):
+            raise
         decision = failed(error)
     except OSError as error:
-        decision = failed(_no_room(error))
+        decision = failed(no_room(error))
     faults += _announce(publisher, found)
     report = _report(request, found, decision)
     for output in outputs:
@@ -159,7 +162,7 @@ def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """What the pipeline itself brings to the scan: trusted, and checked before the candidate is touched."""
 
     plan: ModelPlan
@@ -167,18 +170,21 @@ class _Given:
     data: Path | None
 
 
-def _given(request: Request, source: Source, found: _Findings, folder: Path) -> _Given:
-    """Find the architecture's code and the clean data, and note their digests."""
-    assert found.reference is not None
-    plan = request.policy.plan_for(found.reference.name)
-    architecture = _architecture(plan)
-    found.architecture_digest = architecture.digest if architecture else None
-    data = local_data(request.data or plan.data, source, folder / "data")
-    found.data_digest = path_digest(data) if data else None
-    return _Given(plan, architecture, data)
+def given_for(request: Request, source: Source, reference: Reference, folder: Path) -> Given:
+    """Find the architecture's code and the clean data; artifacts are downloaded below `folder`.
+
+    Raises:
+        UsageError: the policy has no plan for the model, or its code or data is not there.
+        RegistryReadError: the store of the clean data is unreachable.
+    """
+    plan = request.policy.plan_for(reference.name)
+    named = "--data" if request.data else f"data.clean in {request.policy.place('data.clean', reference.name)}"
+    data = local_data(request.data or plan.data, source, folder / "data", named=named)
+    return Given(plan, _architecture(plan), data)
 
 
-def _job(request: Request, given: _Given, candidate: Candidate) -> Job:
+def job_for(request: Request, given: Given, candidate: Candidate) -> Job:
+    """Return what the worker is told of a candidate."""
     limits = request.policy.limits
     return Job(
         candidate=candidate.path,
@@ -216,7 +222,7 @@ def _measured(job: Job, unsafe: tuple[str, ...], on_progress: Callable[[Progress
     return replace(scan, attested=False)
 
 
-def _no_room(error: OSError) -> UnmeasuredError:
+def no_room(error: OSError) -> UnmeasuredError:
     """Explain a failure of the local disk: the private copies could not be made."""
     return UnmeasuredError(
         f"the candidate could not be copied: {error.strerror or type(error).__name__}",
@@ -225,7 +231,8 @@ def _no_room(error: OSError) -> UnmeasuredError:
     )
 
 
-def _new_folder(path: Path) -> Path:
+def new_folder(path: Path) -> Path:
+    """Make a folder and return it."""
     path.mkdir()
     return path
 
@@ -238,8 +245,16 @@ def _architecture(plan: ModelPlan) -> Architecture | None:
     return Architecture(plan.architecture, plan.architecture_path, plan.architecture_kwargs, digest)
 
 
-def local_data(reference: str | None, source: Source, destination: Path) -> Path | None:
+def local_data(
+    reference: str | None, source: Source, destination: Path, *, named: str = "data.clean or --data"
+) -> Path | None:
     """Return the clean data as a local file or folder, downloaded to `destination` where it is an artifact URI.
+
+    Args:
+        reference: path or artifact URI; None for no data.
+        source: where artifacts are.
+        destination: of a download.
+        named: where the user gave the reference, for the message.
 
     Raises:
         UsageError: there is nothing at that place.
@@ -248,10 +263,10 @@ def local_data(reference: str | None, source: Source, destination: Path) -> Path
     if reference is None:
         return None
     if is_artifact(reference):
-        return source.fetch_data(reference, _new_folder(destination))
+        return source.fetch_data(reference, new_folder(destination))
     path = Path(reference)
     if not path.exists():
-        raise UsageError("no such file or folder", where=reference, hint="correct data.clean or --data")
+        raise UsageError("no such file or folder", where=reference, hint=f"correct {named}")
     return path.resolve()
 
 

@@ -152,10 +152,9 @@ def test_the_first_entry_that_matches_counts(name: str, classes: int, data: str,
 def test_no_entry_that_matches_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         policy(MODELS).plan_for("Digits-a\x1b")
-    expected = (
-        "policy.yaml: no entry of 'models' matches 'Digits-a\\x1b'; add an entry for it, or a last one with match: '*'"
-    )
-    assert str(caught.value) == expected
+    told = str(caught.value)
+    assert told.startswith("policy.yaml:2: no entry of 'models' matches 'Digits-a\\x1b'; ")
+    assert told.endswith("add an entry for it, or a last one with match: '*'")
 
 
 @pytest.mark.parametrize("name", ["GATE_KEY", "_k9"])

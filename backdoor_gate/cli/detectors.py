@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backdoor_gate.catalogue import BY_NAME, DETECTORS, PACK_VERSION
+from backdoor_gate.cli.completion import detector_names
 from backdoor_gate.cli.exits import emit
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=detector_names)
 def detectors(name: str | None) -> int:
     """List the detectors, or show what one sees, cannot see, and which settings it has."""
     if name is None:

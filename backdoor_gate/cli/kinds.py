@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
 
 from backdoor_gate.units import parse_duration
 
 if TYPE_CHECKING:
-    from backdoor_gate.reports import Format
+    from backdoor_gate.reports import Format, rescan
+
+
+_F = TypeVar("_F", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Target(Generic[_F]):
     """One report to write."""
 
-    format: Format
+    format: _F
     path: Path
 
 
-def targets(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Target, ...]:
+def targets(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[Target[Format], ...]:
     """Read `FORMAT=PATH` pairs, such as `json=out/report.json`; no two may name one path.
 
     Raises:
@@ -33,7 +39,26 @@ def targets(_context: click.Context, _parameter: click.Parameter, values: tuple[
         return ()
     from backdoor_gate.reports import Format  # noqa: PLC0415
 
-    legal = [known.value for known in Format]
+    return _targets(values, Format)
+
+
+def summaries(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[Target[rescan.Format], ...]:
+    """Read `FORMAT=PATH` pairs of a run's summaries; as `targets` otherwise.
+
+    Raises:
+        click.BadParameter: one is no pair, or has an unknown format, or a path comes twice.
+    """
+    if not values:
+        return ()
+    from backdoor_gate.reports.rescan import Format  # noqa: PLC0415
+
+    return _targets(values, Format)
+
+
+def _targets(values: tuple[str, ...], formats: type[_F]) -> tuple[Target[_F], ...]:
+    legal = [known.value for known in formats]
     pairs = [value.partition("=") for value in values]
     for (name, _, path), value in zip(pairs, values, strict=True):
         if name not in legal or not path:
@@ -42,7 +67,7 @@ def targets(_context: click.Context, _parameter: click.Parameter, values: tuple[
     for place in places:
         if places.count(place) > 1:
             raise click.BadParameter(f"two reports would be written to {place}")
-    return tuple(Target(Format(name), Path(path)) for name, _, path in pairs)
+    return tuple(Target(formats(name), Path(path)) for name, _, path in pairs)
 
 
 def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:

@@ -13,6 +13,9 @@ from backdoor_gate.cli.kinds import shape as read_shape
 from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from backdoor_gate.doctor.draft import Draft
     from backdoor_gate.policy import Policy
 
 _DEFAULT = "policy.yaml"
@@ -24,6 +27,7 @@ def policy() -> None:
 
 
 @policy.command()
+@click.argument("model", required=False)
 @click.option(
     "--output", type=click.Path(path_type=Path), default=_DEFAULT, show_default=True, metavar="FILE", help="Where to."
 )
@@ -33,23 +37,75 @@ def policy() -> None:
 @click.option(
     "--shape", callback=read_shape, metavar="C,H,W", help="Channels, height and width of an image, such as 3,32,32."
 )
-def init(output: Path, force: bool, data: str | None, classes: int | None, shape: list[int] | None) -> int:
-    """Write the shipped policy, with comments, as a start for your own."""
+@click.option("--architecture", metavar="NAME", help="Your code that builds the network, as package.module:callable.")
+@click.option("--architecture-path", metavar="FOLDER", help="Folder to import it from.")
+@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+def init(  # noqa: PLR0913, PLR0917 (one argument per option)
+    model: str | None,
+    output: Path,
+    force: bool,
+    data: str | None,
+    classes: int | None,
+    shape: list[int] | None,
+    architecture: str | None,
+    architecture_path: str | None,
+    tracking_uri: str | None,
+) -> int:
+    """Write the shipped policy, with comments, as a start for your own.
+
+    With MODEL (what scan takes), the candidate is inspected in the locked worker, and format, classes and input shape
+    are filled in; with --data also the range and normalisation under which the clean images are classified best. What
+    is left to fill in is told. The exit code is zero if the file was written.
+    """
     from backdoor_gate.policy import parse  # noqa: PLC0415
     from backdoor_gate.policy.template import filled  # noqa: PLC0415
 
-    values = {"clean": data and _from(output.parent, data), "num_classes": classes, "shape": shape}
-    text = filled({key: value for key, value in values.items() if value is not None})
+    given = {
+        "clean": data and _from(output.parent, data),
+        "num_classes": classes,
+        "shape": shape,
+        "architecture": architecture,
+        "architecture_path": architecture_path and _from(output.parent, architecture_path),
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    if not force and os.path.lexists(output):
+        raise _exists(output)
+    drafted = _drafted(model, values, tracking_uri, output) if model is not None else None
+    text = drafted.text if drafted else filled(values)
     parse(text.encode("utf-8", "surrogateescape"), output)
     try:
         with output.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except FileExistsError as error:
-        raise UsageError("exists", where=str(output), hint="add --force to overwrite it") from error
+        raise _exists(output) from error
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror}", where=str(output)) from error
-    emit(f"{output}: written; check it with 'backdoor-gate policy check {output}'")
+    emit(_told(drafted, output))
     return 0
+
+
+def _exists(output: Path) -> UsageError:
+    return UsageError("exists", where=str(output), hint="add --force to overwrite it")
+
+
+def _drafted(model: str, values: Mapping[str, object], tracking_uri: str | None, output: Path) -> Draft:
+    from backdoor_gate.doctor.draft import draft  # noqa: PLC0415
+    from backdoor_gate.sources import source_for  # noqa: PLC0415
+
+    return draft(model, values, source_for(model, tracking_uri), output)
+
+
+def _told(drafted: Draft | None, output: Path) -> str:
+    """Return what was written, and what is left to the user."""
+    from backdoor_gate.reports.text import terminal  # noqa: PLC0415
+
+    check = f"check it with 'backdoor-gate policy check {output}'"
+    if drafted is None:
+        return f"{output}: written; {check}"
+    lines = [f"{output}: written for {drafted.facts}; {check}"]
+    if drafted.left:
+        lines += ["Left to you:", *(f"  {finding}" for finding in drafted.left)]
+    return "\n".join(terminal(line) for line in lines)
 
 
 @policy.command()

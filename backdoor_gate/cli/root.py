@@ -9,12 +9,15 @@ import click
 
 from backdoor_gate import __version__
 from backdoor_gate.cli import exits
+from backdoor_gate.cli.completion import answer, completion
 from backdoor_gate.cli.demo import demo
 from backdoor_gate.cli.detectors import detectors
+from backdoor_gate.cli.doctor import doctor
 from backdoor_gate.cli.explain import explain
 from backdoor_gate.cli.key import key
 from backdoor_gate.cli.policy import policy
 from backdoor_gate.cli.promotion import promote, verify
+from backdoor_gate.cli.rescan import rescan
 from backdoor_gate.cli.scan import scan
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def root() -> None:
     """Scan a candidate model for backdoors before it is promoted."""
 
 
-for command in (scan, explain, verify, promote, policy, key, detectors, demo):
+for command in (scan, explain, verify, promote, rescan, policy, doctor, key, detectors, demo, completion):
     root.add_command(command)
 
 
@@ -52,4 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; None takes them from the process.
     """
+    completed = answer(root)
+    if completed is not None:
+        exits.leave(completed)
     exits.leave(exits.run(root, sys.argv[1:] if arguments is None else arguments))

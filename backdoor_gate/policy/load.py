@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ def parse(content: bytes, path: Path) -> Policy:
         file = PolicyFile.model_validate(document.value)
     except ValidationError as error:
         raise _complaint(error, document, path) from error
-    return _policy(file, content, path)
+    return replace(_policy(file, content, path), lines={_dotted(keys): line for keys, line in document.lines.items()})
 
 
 # ---------------------------------------------------------------------------------------------- complaints

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,20 @@ from backdoor_gate.errors import UsageError
 from backdoor_gate.sources import is_artifact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from backdoor_gate.catalogue import DetectorPlan
+    from backdoor_gate.errors import GateError
     from backdoor_gate.records import Declared, Limits, PolicyRef
     from backdoor_gate.verdict.judgement import Judgement
+
+_KEY = re.compile(
+    r"model\.(?:architecture(?:_path|_kwargs)?|num_classes|input(?:\.\w+)*|(?:unsafe_)?formats)"
+    r"|data\.(?:clean|max_images)|(?:limits|signing|detectors)\.\w+",
+    re.ASCII,
+)
+"""What names a key of a policy, as errors about one do; `model.pt2` is a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,7 @@ class Policy:
         verdict_ttl: how long a verdict is valid.
         judgement: what `verdict` needs of it.
         signing: None where only the user's own key signs and counts.
+        lines: line of each key, dotted, such as `models[0].model.input.shape`.
     """
 
     ref: PolicyRef
@@ -79,6 +90,7 @@ class Policy:
     verdict_ttl: timedelta
     judgement: Judgement
     signing: Signing | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     def plan_for(self, name: str) -> ModelPlan:
         """Return the plan for a registered model's name, or for a path as given.
@@ -91,9 +103,33 @@ class Policy:
                 return plan
         raise UsageError(
             f"no entry of 'models' matches {name[:200]!a}",
-            where=self.ref.path,
+            where=self.place("models"),
             hint="add an entry for it, or a last one with match: '*'",
         )
+
+    def covers(self, name: str) -> bool:
+        """Whether an entry matches a registered model's name."""
+        return any(fnmatchcase(name, pattern) for pattern, _ in self.entries)
+
+    def place(self, key: str, name: str | None = None) -> str:
+        """Return file and line of a key, or of the nearest one above it that the file has; the file alone for none.
+
+        Args:
+            key: dotted, such as `model.input.shape`.
+            name: of the model that it is about, where `models` has an entry for it.
+        """
+        entry = next((i for i, (pattern, _) in enumerate(self.entries) if name and fnmatchcase(name, pattern)), None)
+        parts = key.split(".")
+        above = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        known = (self.lines.get(place) for place in (*(f"models[{entry}].{each}" for each in above), *above))
+        of_entry = self.lines.get(f"models[{entry}]") if parts[0] in {"model", "data"} else None
+        line = next((line for line in (*known, of_entry) if line), None)
+        return f"{self.ref.path}:{line}" if line else self.ref.path
+
+    def locate(self, error: GateError, name: str | None) -> None:
+        """Put file and line in front of the policy key that an error is about, if it is about one."""
+        if _KEY.fullmatch(error.where):
+            error.where = f"{self.place(error.where, name)}: {error.where}"
 
     def check_paths(self) -> None:
         """Check that the local folders and files it names exist.
@@ -101,15 +137,15 @@ class Policy:
         Raises:
             UsageError: one does not.
         """
-        for _, plan in self.entries:
+        for name, plan in self.entries:
             if plan.architecture_path and not plan.architecture_path.is_dir():
-                raise self._absent("architecture_path", "folder", str(plan.architecture_path))
+                raise self._absent("model.architecture_path", "folder", str(plan.architecture_path), name)
             if plan.data and not is_artifact(plan.data) and not Path(plan.data).exists():
-                raise self._absent("data.clean", "file or folder", plan.data)
+                raise self._absent("data.clean", "file or folder", plan.data, name)
         for path in self.signing.trusted if self.signing else ():
             if not path.is_file():
                 raise self._absent("signing.trusted", "file", str(path))
 
-    def _absent(self, key: str, kind: str, path: str) -> UsageError:
+    def _absent(self, key: str, kind: str, path: str, name: str | None = None) -> UsageError:
         hint = "correct the path; it is relative to the policy file"
-        return UsageError(f"{key}: no such {kind}: {path}", where=self.ref.path, hint=hint)
+        return UsageError(f"{key}: no such {kind}: {path}", where=self.place(key, name), hint=hint)

@@ -74,9 +74,9 @@ class InputSection(Section):
     """What the model takes."""
 
     shape: Shape | None = None
-    """[channels, height, width] of one image. Left out: the data's, else the signature's."""
+    """Shape of one image. Left out: the data's, else the signature's."""
     range: Range = [0, 1]
-    """[lowest, highest] value of an image before normalisation."""
+    """Lowest and highest value of an image before normalisation."""
     normalize: NormalizeSection | None = None
     """Left out: the model normalises by itself, or needs none."""
 
@@ -96,13 +96,13 @@ class ModelSection(Section):
     """How a candidate is built and what it takes."""
 
     architecture: Target | None = None
-    """Trusted code of the pipeline that builds the network, as package.module:callable. Not needed for pt2."""
+    """Trusted code of the pipeline that builds the network. Not needed where the artifact holds a graph (pt2)."""
     architecture_path: Text | None = None
     """Folder to import the architecture from, before the installed packages."""
     architecture_kwargs: Arguments = {}
     """Arguments of the callable."""
     num_classes: Annotated[int, Whole(2, 100_000)] | None = None
-    """Left out: the data's, else the signature's."""
+    """Number of classes. Left out: the data's, else the signature's."""
     input: InputSection = InputSection()
     """Shape, range and normalisation of an image."""
     formats: Annotated[
@@ -237,9 +237,9 @@ class PolicyFile(Section):
     data: DataSection | None = None
     """Clean images."""
     false_block_rate: Annotated[Finite, Field(gt=0, le=0.5), must_be("a number above 0 and at most 0.5")] = 0.01
-    """Accepted chance that a clean model is blocked, of the whole decision."""
+    """Accepted chance that a clean model is blocked, of the whole decision, all detectors together."""
     detectors: DetectorsSection = None  # type: ignore[assignment]
-    """Left out: the shipped default set."""
+    """Those that run, with `required` and their settings. Left out: the shipped default set; empty: an error."""
     limits: LimitsSection = LimitsSection()
     """What stops a scan."""
     max_unmeasured: Annotated[Finite, Field(ge=0, lt=1), must_be("a number of at least 0 and below 1")] = 0.2

@@ -55,6 +55,21 @@ class CleanImages:
     scaling: str
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredImages:
+    """A sample of clean images as they are stored.
+
+    Attributes:
+        images: (N, C, H, W) uint8 0..255, or finite floats in any range.
+        labels: (N,) int64; None where the file has none.
+        available: images there were before the sample was taken.
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    available: int
+
+
 def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) -> CleanImages:
     """Read a stratified sample of clean images.
 
@@ -68,6 +83,19 @@ def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) ->
 
     Raises:
         UsageError: nothing there, unreadable, not numbers in the range, or not what the policy declares.
+    """
+    stored = read_clean(path, declared, max_images=max_images, seed=seed)
+    scaled, scaling = _scaled(stored.images, declared.low, declared.high, path)
+    tensor = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
+    labels = None if stored.labels is None else torch.from_numpy(stored.labels)
+    return CleanImages(tensor, labels, stored.available, scaling)
+
+
+def read_clean(path: Path, declared: Declared, *, max_images: int, seed: int) -> StoredImages:
+    """Read a stratified sample of clean images as `load_clean` does, but leave their values as they are.
+
+    Raises:
+        UsageError: nothing there, unreadable, not numbers, or of another shape or more classes than is declared.
     """
     images: NDArray[Any]
     labels: NDArray[np.int64] | None
@@ -84,9 +112,11 @@ def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) ->
     if labels is not None and declared.num_classes is not None and int(labels.max()) >= declared.num_classes:
         hint = f"the policy says {declared.num_classes} classes, numbered from 0"
         raise _fault(f"label {int(labels.max())} is out of range", path, hint)
-    scaled, scaling = _scaled(images, declared.low, declared.high, path)
-    tensor = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
-    return CleanImages(tensor, None if labels is None else torch.from_numpy(labels), available, scaling)
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise _fault(f"images of type {images.dtype}", path, "store uint8 or float images")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise _fault("images hold NaN or infinity", path)
+    return StoredImages(images, labels, available)
 
 
 def _fault(
@@ -177,10 +207,6 @@ def _labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
 def _scaled(images: NDArray[Any], low: float, high: float, path: Path) -> tuple[NDArray[Any], str]:
     if images.dtype == np.uint8:
         return images.astype(np.float32) * ((high - low) / 255) + low, f"uint8 0..255 scaled to [{low:g}, {high:g}]"
-    if images.dtype.kind != "f":
-        raise _fault(f"images of type {images.dtype}", path, "store uint8 or float images")
-    if not np.isfinite(images).all():
-        raise _fault("images hold NaN or infinity", path)
     slack = _TOLERANCE * (high - low)
     if images.min() < low - slack or images.max() > high + slack:
         hint = "scale them, or set model.input.range; give normalisation as model.input.normalize"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
+from backdoor_gate.examination import Task
 from backdoor_gate.worker import confinement, lockdown, orders, tiers, wire
 from backdoor_gate.worker.cell import Cell
 from backdoor_gate.worker.listener import Listener
@@ -23,6 +24,7 @@ from backdoor_gate.worker.process import Child
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backdoor_gate.examination import Examination
     from backdoor_gate.records import Job, Progress, Scan
     from backdoor_gate.worker.schema import LockdownDocument
     from backdoor_gate.worker.tiers import Isolation
@@ -58,8 +60,34 @@ def run(
         UnmeasuredError: the model cannot be measured, or not in that isolation; WorkerError where the child died, ran
             out of time or memory, or broke the channel's rules.
     """
+    listener, peak_memory = _converse(job, Task.SCAN, on_progress, minimum, command)
+    return replace(listener.outcome(), peak_memory=peak_memory)
+
+
+def examine(
+    job: Job, task: Task, *, minimum: str = tiers.C, command: Sequence[str] = COMMAND
+) -> tuple[Examination, Isolation]:
+    """Ask a child process of its own for facts about a candidate or about this machine; raises as `run`.
+
+    Args:
+        job: what to load, and how.
+        task: what to find out; not a scan.
+        minimum: weakest isolation tier that will do.
+        command: the child's program and first arguments.
+
+    Returns:
+        The facts, and the isolation that was reached: this side's own knowledge.
+    """
+    listener, _ = _converse(job, task, lambda _: None, minimum, command)
+    return listener.examined()
+
+
+def _converse(
+    job: Job, task: Task, on_progress: Callable[[Progress], None], minimum: str, command: Sequence[str]
+) -> tuple[Listener, int]:
+    """Start a child, give it the job, and hear it out; return what was heard, and the child's peak memory in bytes."""
     deadline = time.monotonic() + job.limits.seconds
-    message = orders.encode(job, deadline)
+    message = orders.encode(job, deadline, task)
     nonce = secrets.token_hex(16)
     kills = _kernel_kills()
     lockdown.hide()
@@ -73,7 +101,7 @@ def run(
             child.send(message, last=True)
             return isolation
 
-        listener = Listener(job, nonce, send_job, on_progress)
+        listener = Listener(job, nonce, send_job, on_progress, task)
         child.send(confinement.encode(cell.order(nonce)))
         in_time = child.converse(listener.hear, deadline)
     if not in_time:
@@ -81,7 +109,7 @@ def run(
         raise WorkerError(f"timed out after {job.limits.seconds:g} s", hint=hint)
     if child.exit_code != 0:
         raise _death(cell.exit_code(child.exit_code), child.last_words, killed_by_kernel=_kernel_kills() > kills)
-    return replace(listener.outcome(), peak_memory=child.peak_memory)
+    return listener, child.peak_memory
 
 
 def _start(job: Job, command: Sequence[str], stack: contextlib.ExitStack) -> tuple[Cell, Child]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
-from backdoor_gate.worker import messages, schema, wire
+from backdoor_gate.examination import Task
+from backdoor_gate.worker import answers, checks, messages, schema, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backdoor_gate.examination import Examination
     from backdoor_gate.records import Job, Progress, Scan
     from backdoor_gate.worker.tiers import Isolation
 
@@ -23,6 +25,7 @@ class Listener:
         on_lockdown: called once, before anything else is heard but a failure; returns the isolation that was reached,
             or raises if it will not do.
         on_progress: called with each progress message.
+        task: what the job is for; an answer to another one is refused.
     """
 
     def __init__(
@@ -31,8 +34,10 @@ class Listener:
         nonce: str,
         on_lockdown: Callable[[schema.LockdownDocument], Isolation],
         on_progress: Callable[[Progress], None],
+        task: Task = Task.SCAN,
     ) -> None:
         self._job = job
+        self._task = task
         self._nonce = nonce
         self._on_lockdown = on_lockdown
         self._on_progress = on_progress
@@ -66,15 +71,25 @@ class Listener:
             GateError: what the child reported instead of a scan.
             WorkerError: there is no result, or it is cut off.
         """
+        result, isolation = self._finished()
+        assert result.scan is not None
+        return messages.scan_from(result.scan, self._arrays, isolation=isolation, seed=self._job.seed)
+
+    def examined(self) -> tuple[Examination, Isolation]:
+        """Return the answer to another task than a scan, and the isolation that was reached; raises as `outcome`."""
+        result, isolation = self._finished()
+        assert result.examination is not None
+        return answers.examination_from(result.examination), isolation
+
+    def _finished(self) -> tuple[schema.ResultDocument, Isolation]:
         if self._reader.pending or self._missing:
             raise wire.malformed("cut off or followed by more")
         if self._result is None:
             raise WorkerError("no result", hint="scan again; if it repeats, treat the candidate as hostile")
         if self._result.failure is not None:
             raise messages.failure_from(self._result.failure)
-        assert self._result.scan is not None
         assert self._isolation is not None
-        return messages.scan_from(self._result.scan, self._arrays, isolation=self._isolation, seed=self._job.seed)
+        return self._result, self._isolation
 
     def _limit(self, kind: bytes) -> int:
         """Return how large a frame of this kind may be now."""
@@ -101,19 +116,24 @@ class Listener:
         self._progress_left -= 1
         if self._progress_left < 0:
             raise wire.malformed("too many progress messages")
-        schema.check_progress(document, self._job)
+        checks.check_progress(document, self._job)
         self._on_progress(messages.progress_from(document))
 
     def _hear_result(self, payload: bytes) -> None:
         document = schema.validate(schema.ResultDocument, wire.strict_json(payload))
         self._check_nonce(document.nonce)
-        if (document.scan is None) == (document.failure is None):
+        answer = document.scan or document.examination
+        if (answer is None) == (document.failure is None) or (document.scan and document.examination):
             raise wire.malformed("neither a scan nor a failure, or both")
+        if answer is not None and self._isolation is None:
+            raise wire.malformed("scan before the job")
+        if answer is not None and answers.task_of(answer) is not self._task:
+            raise wire.malformed("answer to another task")
         if document.scan is not None:
-            if self._isolation is None:
-                raise wire.malformed("scan before the job")
-            schema.check_scan(document.scan, self._job)
+            checks.check_scan(document.scan, self._job)
             self._missing = schema.array_sizes(document.scan)
+        elif document.examination is not None:
+            checks.check_examination(document.examination, self._job)
         self._result = document
 
     def _hear_array(self, payload: bytes) -> None:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import GateError, WorkerError
-from backdoor_gate.worker import confinement, lockdown, messages, orders, probe, wire
+from backdoor_gate.examination import Task
+from backdoor_gate.worker import answers, confinement, lockdown, messages, orders, probe, wire
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import Progress, Scan
+    from backdoor_gate.records import Progress
     from backdoor_gate.worker.confinement import Confinement
     from backdoor_gate.worker.lockdown import Lockdown
 
@@ -49,7 +50,7 @@ def main(channel: int) -> None:
     order = confinement.decode(sys.stdin.buffer.readline())
     reached = lockdown.before_imports(order)
     try:
-        messages.send_scan(channel, order.nonce, _scan(order, reached, channel))
+        _work(order, reached, channel)
     except Exception as error:
         messages.send_failure(channel, order.nonce, explain(error))
 
@@ -64,8 +65,8 @@ def explain(error: Exception) -> GateError:
     return WorkerError(what, hint="scan again; if it repeats, report it with the model's format and the policy")
 
 
-def _scan(order: Confinement, reached: Lockdown, channel: int) -> Scan:
-    """Import torch, close the last doors, show that they are closed, and scan in the time that is left then."""
+def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
+    """Import torch, close the last doors, show that they are closed, and do the job in the time that is left then."""
     # Imports torch and starts threads: only behind the limits and Landlock, which covers one thread.
     from backdoor_gate.scan import session  # noqa: PLC0415
 
@@ -74,9 +75,14 @@ def _scan(order: Confinement, reached: Lockdown, channel: int) -> Scan:
     lockdown.after_imports(order, reached)
     attempts = probe.attempt_all(order) if reached.is_worth_a_trial else {}
     messages.send_lockdown(channel, order.nonce, reached, attempts)
-    job, deadline = orders.decode(sys.stdin.buffer.read())
-    limits = replace(job.limits, seconds=max(0.0, deadline - time.monotonic()))
-    return session.measure(replace(job, limits=limits), Reporter(channel, order.nonce))
+    job, deadline, task = orders.decode(sys.stdin.buffer.read())
+    job = replace(job, limits=replace(job.limits, seconds=max(0.0, deadline - time.monotonic())))
+    if task is Task.SCAN:
+        messages.send_scan(channel, order.nonce, session.measure(job, Reporter(channel, order.nonce)))
+        return
+    from backdoor_gate.scan.examine import examine  # noqa: PLC0415 (torch, as above)
+
+    answers.send_examination(channel, order.nonce, examine(job, task))
 
 
 def _start_gpu() -> bool:

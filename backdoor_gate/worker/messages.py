@@ -9,14 +9,15 @@ import json
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.illustrations import Artefact, Embedding, Prediction
 from backdoor_gate.records import (
-    Artefact,
     Cost,
     DataFacts,
     Inconclusive,
     InputSpec,
     Measured,
     NotApplicable,
+    Pair,
     Progress,
     Runtime,
     Scan,
@@ -25,7 +26,10 @@ from backdoor_gate.worker import schema, wire
 from backdoor_gate.worker.wire import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from backdoor_gate.records import Evidence
     from backdoor_gate.worker.lockdown import Lockdown
@@ -38,6 +42,9 @@ _FAILURES: dict[str, type[GateError]] = {
     "unmeasured": UnmeasuredError,
 }
 
+_MOST_COORDINATE = 1.001
+"""The widest component has length one over all images."""
+
 # ------------------------------------------------------------------------------------------------- child's side
 
 
@@ -46,7 +53,7 @@ def send_lockdown(channel: int, nonce: str, reached: Lockdown, attempts: dict[st
     document = schema.LockdownDocument.model_validate(
         {"nonce": nonce, **_fields(reached, "threads", "landlock", "faults"), "attempts": attempts}
     )
-    wire.write_frame(channel, wire.LOCKDOWN, _dump(document))
+    wire.write_frame(channel, wire.LOCKDOWN, dump(document))
 
 
 def send_progress(channel: int, nonce: str, progress: Progress) -> None:
@@ -59,7 +66,7 @@ def send_progress(channel: int, nonce: str, progress: Progress) -> None:
         classes=list(progress.classes),
         seconds_left=progress.seconds_left,
     )
-    wire.write_frame(channel, wire.PROGRESS, _dump(document))
+    wire.write_frame(channel, wire.PROGRESS, dump(document))
 
 
 def send_scan(channel: int, nonce: str, scan: Scan) -> None:
@@ -75,13 +82,17 @@ def send_scan(channel: int, nonce: str, scan: Scan) -> None:
         format=scan.format,
         data=schema.DataDocument.model_validate(_fields(scan.data, "kind", "images", "accuracy")),
         evidence=[_evidence_document(*pair) for pair in zip(scan.evidence, sent, strict=True)],
+        embedding=None if scan.embedding is None else _embedding_document(scan.embedding),
         torch=scan.runtime.torch,
         device=plain(scan.runtime.device),
     )
     result = schema.ResultDocument(nonce=nonce, scan=document, failure=None)
     # Whatever can fail has been done before the first byte goes out: a failure after half a result is no message.
-    frames = [(wire.RESULT, _dump(result))]
-    frames += [(wire.ARRAY, a.array.astype("<f4").tobytes()) for artefacts in sent for a in artefacts]
+    arrays = [artefact.array for artefacts in sent for artefact in artefacts]
+    if scan.embedding is not None:
+        arrays.append(scan.embedding.components)
+    frames = [(wire.RESULT, dump(result))]
+    frames += [(wire.ARRAY, array.astype("<f4").tobytes()) for array in arrays]
     for kind, payload in frames:
         wire.write_frame(channel, kind, payload)
 
@@ -93,10 +104,11 @@ def send_failure(channel: int, nonce: str, error: GateError) -> None:
         {"kind": kind, "what": plain(error.what), "where": plain(error.where), "hint": plain(error.hint)}
     )
     result = schema.ResultDocument(nonce=nonce, scan=None, failure=document)
-    wire.write_frame(channel, wire.RESULT, _dump(result))
+    wire.write_frame(channel, wire.RESULT, dump(result))
 
 
-def _dump(document: schema.Document) -> bytes:
+def dump(document: schema.Document) -> bytes:
+    """Return a document as JSON."""
     return json.dumps(document.model_dump(), allow_nan=False).encode()
 
 
@@ -134,12 +146,34 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
         success=None if evidence.success is None else list(evidence.success),
         verified=evidence.verified,
         cost=cost,
-        artefacts=[
-            schema.ArtefactDocument.model_validate(
-                {**_fields(artefact, "name", "class_index"), "shape": list(artefact.array.shape)}
-            )
-            for artefact in artefacts
-        ],
+        artefacts=[_artefact_document(artefact) for artefact in artefacts],
+        pairs=schema.PairsDocument(
+            sources=[pair.source for pair in evidence.pairs],
+            targets=[pair.target for pair in evidence.pairs],
+            strengths=[pair.strength for pair in evidence.pairs],
+            success=[pair.success for pair in evidence.pairs],
+            leads=[pair.lead for pair in evidence.pairs],
+        ),
+    )
+
+
+def _artefact_document(artefact: Artefact) -> schema.ArtefactDocument:
+    told = artefact.prediction
+    return schema.ArtefactDocument.model_validate(
+        {
+            **_fields(artefact, "name", "class_index", "source_class", "example"),
+            "prediction": None if told is None else _fields(told, "class_index", "probability"),
+            "shape": list(artefact.array.shape),
+        }
+    )
+
+
+def _embedding_document(embedding: Embedding) -> schema.EmbeddingDocument:
+    return schema.EmbeddingDocument.model_validate(
+        {
+            **_fields(embedding, "penultimate", "detector", "target", "source", "seconds", "model_passes"),
+            **{name: list(getattr(embedding, name)) for name in ("shares", "labels", "triggered")},
+        }
     )
 
 
@@ -169,7 +203,7 @@ def failure_from(document: schema.FailureDocument) -> GateError:
 
 
 def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isolation: Isolation, seed: int) -> Scan:
-    """Return the record of a scan document that has passed `schema.check_scan`.
+    """Return the record of a scan document that has passed `checks.check_scan`.
 
     Args:
         document: the result.
@@ -181,20 +215,26 @@ def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isola
         WorkerError: an array holds a number that is not finite.
     """
     arrays = iter(payloads)
-    spec = document.input
+    evidence = tuple(_evidence_from(each, arrays) for each in document.evidence)
     return Scan(
         num_classes=document.num_classes,
-        input=InputSpec(
-            shape=(spec.shape[0], spec.shape[1], spec.shape[2]),
-            low=spec.low,
-            high=spec.high,
-            mean=None if spec.mean is None else tuple(spec.mean),
-            std=None if spec.std is None else tuple(spec.std),
-        ),
+        input=input_from(document.input),
         format=document.format,
         data=DataFacts(document.data.kind, document.data.images, document.data.accuracy),
-        evidence=tuple(_evidence_from(evidence, arrays) for evidence in document.evidence),
+        evidence=evidence,
+        embedding=None if document.embedding is None else _embedding_from(document.embedding, next(arrays)),
         runtime=Runtime(plain(document.torch), plain(document.device), isolation.tier, seed, isolation.notes),
+    )
+
+
+def input_from(document: schema.InputDocument) -> InputSpec:
+    """Return the record of an input document."""
+    return InputSpec(
+        shape=(document.shape[0], document.shape[1], document.shape[2]),
+        low=document.low,
+        high=document.high,
+        mean=None if document.mean is None else tuple(document.mean),
+        std=None if document.std is None else tuple(document.std),
     )
 
 
@@ -211,13 +251,43 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         verified=document.verified,
         cost=cost,
         artefacts=tuple(_artefact_from(artefact, next(arrays)) for artefact in document.artefacts),
+        pairs=tuple(Pair(*row) for row in document.pairs.rows()),
     )
 
 
 def _artefact_from(document: schema.ArtefactDocument, payload: bytes) -> Artefact:
+    return Artefact(
+        document.name,
+        document.class_index,
+        _array_from(payload, document.shape),
+        document.source_class,
+        document.example,
+        None if document.prediction is None else Prediction(**document.prediction.model_dump()),
+    )
+
+
+def _embedding_from(document: schema.EmbeddingDocument, payload: bytes) -> Embedding:
+    components = _array_from(payload, (len(document.labels), len(document.shares)))
+    if abs(components).max() > _MOST_COORDINATE:
+        raise wire.malformed("coordinate beyond the widest component")
+    return Embedding(
+        components=components,
+        shares=tuple(document.shares),
+        labels=tuple(document.labels),
+        triggered=tuple(document.triggered),
+        penultimate=document.penultimate,
+        detector=document.detector,
+        target=document.target,
+        source=document.source,
+        seconds=document.seconds,
+        model_passes=document.model_passes,
+    )
+
+
+def _array_from(payload: bytes, shape: Sequence[int]) -> NDArray[np.float32]:
     import numpy as np  # noqa: PLC0415 (starts threads: the child imports this module before it locks itself down)
 
-    array = np.frombuffer(payload, dtype="<f4").reshape(document.shape).astype(np.float32)
+    array = np.frombuffer(payload, dtype="<f4").reshape(shape).astype(np.float32)
     if not np.isfinite(array).all():
         raise wire.malformed("array with a number that is not finite")
-    return Artefact(document.name, document.class_index, array)
+    return array

@@ -9,24 +9,35 @@ from typing import Any
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
+from backdoor_gate.examination import Task
 from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
 
 
-def encode(job: Job, deadline: float) -> bytes:
+def encode(job: Job, deadline: float, task: Task = Task.SCAN) -> bytes:
     """Return the message that orders `job` until `deadline` on the clock of `time.monotonic`, which processes share.
+
+    Args:
+        job: what to load, and how.
+        deadline: when the answer must be there.
+        task: what to do with it.
 
     Raises:
         UsageError: an argument of the architecture is no JSON value.
     """
     try:
-        return json.dumps({"deadline": deadline, "job": asdict(job)}, default=_path, allow_nan=False).encode()
+        return json.dumps(
+            {"deadline": deadline, "task": task, "job": asdict(job)}, default=_path, allow_nan=False
+        ).encode()
     except (TypeError, ValueError) as error:
-        where, hint = "architecture_kwargs", "use only texts, finite numbers, true, false, null, lists and mappings"
+        where, hint = (
+            "model.architecture_kwargs",
+            "use only texts, finite numbers, true, false, null, lists and mappings",
+        )
         raise UsageError("not a JSON value", where=where, hint=hint) from error
 
 
-def decode(message: bytes) -> tuple[Job, float]:
-    """Return job and deadline of a message that `encode` wrote; the parent is trusted."""
+def decode(message: bytes) -> tuple[Job, float, Task]:
+    """Return job, deadline and task of a message that `encode` wrote; the parent is trusted."""
     document = json.loads(message)
     job = document["job"]
     order = Job(
@@ -42,7 +53,7 @@ def decode(message: bytes) -> tuple[Job, float]:
         seed=job["seed"],
         limits=Limits(**job["limits"]),
     )
-    return order, document["deadline"]
+    return order, document["deadline"], Task(document["task"])
 
 
 def _path(value: object) -> str:

@@ -1,23 +1,28 @@
-"""What the child may say: the documents of the channel, as strict models, and the checks against the job.
+"""What the child may say: the documents of the channel, as strict models.
 
 Raw measurements only. There is no place for a verdict, a threshold or a score, so a child that sends one is refused.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backdoor_gate.worker.wire import malformed, plain
 
-if TYPE_CHECKING:
-    from backdoor_gate.records import Job
-
 MAX_ARRAYS = 64
 """Artefacts of one detector."""
 MAX_ARRAY_BYTES = 32 << 20
 """Bytes of all artefacts of one detector together."""
+MAX_TRIED = 500
+"""Images of one trial of a diagnosis."""
+MAX_TRIALS = 64
+MAX_EXAMPLES = 16
+"""Example images of one trigger."""
+MAX_EMBEDDED = 400
+"""Images of an embedding, clean and triggered."""
+MAX_COMPONENTS = 16
 _FLOAT32_BYTES = 4
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -66,11 +71,21 @@ class CostDocument(Document):
     images_used: Count
 
 
+class PredictionDocument(Document):
+    """A `Prediction`."""
+
+    class_index: Count
+    probability: Share
+
+
 class ArtefactDocument(Document):
     """What an array frame holds; the frames follow in the order of these."""
 
     name: Literal["trigger", "mask", "pattern", "clean", "triggered"]
     class_index: Count
+    source_class: Count | None
+    example: Annotated[int, Field(ge=0, lt=MAX_EXAMPLES)]
+    prediction: PredictionDocument | None
     shape: Shape
 
     @property
@@ -78,6 +93,21 @@ class ArtefactDocument(Document):
         """Exact length of the array frame, in bytes."""
         channels, height, width = self.shape
         return _FLOAT32_BYTES * channels * height * width
+
+
+class PairsDocument(Document):
+    """The pairs of a `Measured`, by column."""
+
+    sources: Annotated[list[Count], Field(fail_fast=True)]
+    targets: Annotated[list[Count], Field(fail_fast=True)]
+    strengths: Annotated[list[NonNegative | None], Field(fail_fast=True)]
+    success: Annotated[list[Share | None], Field(fail_fast=True)]
+    leads: Annotated[list[Finite], Field(fail_fast=True)]
+
+    def rows(self) -> list[tuple[int, int, float | None, float | None, float]]:
+        """Return the pairs, one by one."""
+        columns = (self.sources, self.targets, self.strengths, self.success, self.leads)
+        return list(zip(*columns, strict=True))
 
 
 class MeasuredDocument(Document):
@@ -90,6 +120,7 @@ class MeasuredDocument(Document):
     verified: bool
     cost: CostDocument
     artefacts: Annotated[list[ArtefactDocument], Field(max_length=MAX_ARRAYS, fail_fast=True)]
+    pairs: PairsDocument
 
 
 class InconclusiveDocument(Document):
@@ -131,6 +162,25 @@ class DataDocument(Document):
     accuracy: Share | None
 
 
+class EmbeddingDocument(Document):
+    """An `Embedding`; its components are the last array frame, (rows, components) float32."""
+
+    shares: Annotated[list[Share], Field(min_length=2, max_length=MAX_COMPONENTS, fail_fast=True)]
+    labels: Annotated[list[Count], Field(min_length=2, max_length=MAX_EMBEDDED, fail_fast=True)]
+    triggered: Annotated[list[bool], Field(min_length=2, max_length=MAX_EMBEDDED, fail_fast=True)]
+    penultimate: bool
+    detector: Text
+    target: Count
+    source: Count | None
+    seconds: NonNegative
+    model_passes: Count
+
+    @property
+    def nbytes(self) -> int:
+        """Exact length of the array frame, in bytes."""
+        return _FLOAT32_BYTES * len(self.labels) * len(self.shares)
+
+
 class ScanDocument(Document):
     """A `Scan`, less what the parent knows better: isolation, seed, peak memory."""
 
@@ -139,8 +189,67 @@ class ScanDocument(Document):
     format: Text
     data: DataDocument
     evidence: Annotated[list[Annotated[EvidenceDocument, Field(discriminator="kind")]], Field(fail_fast=True)]
+    embedding: EmbeddingDocument | None
     torch: Text
     device: Text
+
+
+class MachineDocument(Document):
+    """A `Machine`."""
+
+    kind: Literal["machine"]
+    torch: Text
+    device: Text
+
+
+class InspectionDocument(Document):
+    """An `Inspection`."""
+
+    kind: Literal["inspection"]
+    format: Text
+    graph: bool
+    fixed_batch: Size | None
+    shape: Shape | None
+    num_classes: Size | None
+
+
+class PreparationDocument(Document):
+    """A `Preparation`."""
+
+    low: Finite
+    high: Finite
+    mean: Annotated[list[Finite], Field(fail_fast=True)] | None
+    std: Annotated[list[Finite], Field(fail_fast=True)] | None
+    reversed: bool
+
+
+class TrialDocument(Document):
+    """A `Trial`."""
+
+    preparation: PreparationDocument
+    predicted: Annotated[list[Count], Field(max_length=MAX_TRIED, fail_fast=True)]
+
+
+class DiagnosisDocument(Document):
+    """A `Diagnosis`."""
+
+    kind: Literal["diagnosis"]
+    format: Text
+    num_classes: Annotated[int, Field(ge=2, le=1 << 20)]
+    input: InputDocument
+    images: Count
+    available: Count
+    whole_numbers: bool
+    lowest: Finite
+    highest: Finite
+    labels: Annotated[list[Count], Field(fail_fast=True)] | None
+    trials: Annotated[list[TrialDocument], Field(min_length=1, max_length=MAX_TRIALS, fail_fast=True)]
+    margins: Annotated[list[NonNegative], Field(max_length=MAX_TRIED, fail_fast=True)]
+    gradients: Annotated[list[NonNegative | None], Field(max_length=MAX_TRIED, fail_fast=True)]
+    probabilities: bool
+
+
+ExaminationDocument = MachineDocument | InspectionDocument | DiagnosisDocument
 
 
 class FailureDocument(Document):
@@ -153,11 +262,12 @@ class FailureDocument(Document):
 
 
 class ResultDocument(Document):
-    """The one result: a scan or a failure."""
+    """The one result: a scan, the answer to another task, or a failure."""
 
     nonce: str
     scan: ScanDocument | None
     failure: FailureDocument | None
+    examination: Annotated[ExaminationDocument, Field(discriminator="kind")] | None = None
 
 
 D = TypeVar("D", bound=Document)
@@ -181,60 +291,5 @@ def validate(model: type[D], value: object) -> D:
 def array_sizes(scan: ScanDocument) -> list[int]:
     """Return the lengths in bytes of the array frames that must follow `scan`."""
     measured = (evidence for evidence in scan.evidence if isinstance(evidence, MeasuredDocument))
-    return [artefact.nbytes for evidence in measured for artefact in evidence.artefacts]
-
-
-def check_progress(progress: ProgressDocument, job: Job) -> None:
-    """Hold a progress message against the job.
-
-    Raises:
-        WorkerError: a detector that was not ordered, more steps done than there are, or classes out of order.
-    """
-    first, last = progress.classes
-    _require(
-        (progress.detector < len(job.detectors), "progress of no detector"),
-        (progress.done <= progress.total, "progress beyond the end"),
-        (first <= last, "progress with classes out of order"),
-    )
-
-
-def check_scan(scan: ScanDocument, job: Job) -> None:
-    """Hold a scan against the job it answers.
-
-    Raises:
-        WorkerError: other detectors than ordered, a count that differs from the number of classes, a class or a shape
-            that the model does not have, or a claim that the job rules out.
-    """
-    declared = job.declared
-    channels = scan.input.shape[0]
-    _require(
-        (scan.format in job.formats, "format that the policy does not list"),
-        (declared.num_classes in (None, scan.num_classes), "class count is not the policy's"),
-        (declared.shape is None or list(declared.shape) == scan.input.shape, "input shape is not the policy's"),
-        (scan.input.low < scan.input.high, "input range is empty"),
-        (all(len(part) == channels for part in (scan.input.mean, scan.input.std) if part), "normalisation per channel"),
-        (scan.data.kind == "synthetic" or job.data is not None, "clean images that were never given"),
-        ([e.detector for e in scan.evidence] == [p.name for p in job.detectors], "other detectors than ordered"),
-    )
-    for evidence in scan.evidence:
-        if isinstance(evidence, MeasuredDocument):
-            _check_measured(evidence, scan)
-
-
-def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
-    lengths = [len(vector) for vector in (measured.values, measured.success) if vector is not None]
-    mask = [1, *scan.input.shape[1:]]
-    artefacts = measured.artefacts
-    _require(
-        (all(length == scan.num_classes for length in lengths), "not one value per class"),
-        (scan.data.kind == "clean" or not measured.verified, "verified without clean images"),
-        (all(a.class_index < scan.num_classes for a in artefacts), "artefact of no class"),
-        (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
-        (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
-    )
-
-
-def _require(*claims: tuple[bool, str]) -> None:
-    for holds, rule in claims:
-        if not holds:
-            raise malformed(rule)
+    sizes = [artefact.nbytes for evidence in measured for artefact in evidence.artefacts]
+    return [*sizes, scan.embedding.nbytes] if scan.embedding else sizes

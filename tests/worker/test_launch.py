@@ -18,7 +18,7 @@ import pytest
 from worker_records import make_scan
 
 from backdoor_gate.errors import RefusedError, WorkerError
-from backdoor_gate.worker import launch, process
+from backdoor_gate.worker import environment, launch, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ def test_the_child_gets_no_credential(job: Job, script: Script, monkeypatch: pyt
         launch.run(job, ignore, command=script(code))
     threads = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
     # LC_CTYPE is the interpreter's own doing.
-    allowed = {"HOME", "LANG", "LOGNAME", "MALLOC_ARENA_MAX", "OMP_WAIT_POLICY", "TMPDIR", *threads}
+    allowed = {"HOME", "LANG", "LOGNAME", "OMP_WAIT_POLICY", "TMPDIR", *environment.ALLOCATOR, *threads}
     assert set(caught.value.what.split()) - {"LC_CTYPE"} == allowed
     assert caught.value.where == "True"
     # Three standard streams, the channel, and the listing's own.

@@ -20,7 +20,8 @@ from worker_records import NONCE, make_job, make_scan, same_scan
 
 from backdoor_gate import errors
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
-from backdoor_gate.records import Artefact, Job, Measured, Progress, Scan
+from backdoor_gate.illustrations import Artefact
+from backdoor_gate.records import Job, Measured, Pair, Progress, Scan
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
 from backdoor_gate.worker.lockdown import Lockdown
@@ -121,7 +122,8 @@ def test_any_measurement_arrives_as_it_was_sent(
         "neural_cleanse",
         tuple(values),
         None if success is None else tuple(success),
-        artefacts=(Artefact("pattern", 0, array),),
+        artefacts=(Artefact("pattern", 0, array, source_class=2),),
+        pairs=(Pair(2, 0, values[0] and abs(values[0]), None, 3.5), Pair(0, 1, None, 0.25, -1.0)),
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
     assert same_scan(hear(scan_bytes(scan)), scan)
@@ -176,7 +178,16 @@ def at(*path: str | int, value: object) -> Change:
     return change
 
 
-MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5]}
+COLUMNS = ("sources", "targets", "strengths", "success", "leads")
+
+
+def columns(*rows: tuple[float, ...]) -> dict[str, list[float]]:
+    """Return pairs as the worker sends them; a short row leaves its last columns empty."""
+    return {name: [row[at] for row in rows if at < len(row)] for at, name in enumerate(COLUMNS)}
+
+
+BARE = {"source_class": None, "example": 0, "prediction": None}
+MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +214,13 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5]}
         (at("scan", "evidence", 2, "kind", value="passed\x1b"), "kind"),
         (at("scan", "evidence", 2, "cost", "seconds", value=-1.0), "seconds"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"class_index": 3}]), "artefact of no class"),
+        (at("scan", "evidence", 2, "artefacts", value=[MASK | {"source_class": 3}]), "artefact of no class"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [3, 4, 5]}]), "artefact's shape"),
+        (at("scan", "evidence", 2, "pairs", value=columns((0, 1))), "columns of unlike length"),
+        (at("scan", "evidence", 2, "pairs", value=columns((0, 1, 0.1, 1.0, 2.0), (0, 3, 0.1, 1.0, 2.0))), "no classes"),
+        (at("scan", "evidence", 2, "pairs", value=columns((1, 1, 0.1, 1.0, 2.0))), "no classes"),
+        (at("scan", "evidence", 2, "pairs", value=columns(*[(0, 1, 0.1, 1.0, 2.0)] * 2)), "the same pair twice"),
+        (at("scan", "evidence", 2, "pairs", value=columns((0, 1, -0.1, 1.0, 2.0))), "strengths"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [4, 5]}]), "shape"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"name": "note"}]), "name"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK] * 65), "artefacts"),

@@ -13,6 +13,7 @@ from worker_records import make_job
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
+from backdoor_gate.examination import Task
 from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
 from backdoor_gate.worker import confinement, orders
 from backdoor_gate.worker.confinement import Confinement
@@ -68,7 +69,8 @@ JOBS = st.builds(
 
 @given(JOBS)
 def test_a_job_arrives_as_it_was_sent(job: Job) -> None:
-    assert orders.decode(orders.encode(job, 12.5)) == (job, 12.5)
+    assert orders.decode(orders.encode(job, 12.5)) == (job, 12.5, Task.SCAN)
+    assert orders.decode(orders.encode(job, 12.5, Task.DIAGNOSIS))[2] is Task.DIAGNOSIS
 
 
 @given(st.lists(st.builds(Grant, PATHS, st.sampled_from(Access))), st.none() | st.integers(0, 2**31))

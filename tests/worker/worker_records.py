@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backdoor_gate.catalogue import DetectorPlan
+from backdoor_gate.illustrations import Artefact
 from backdoor_gate.records import (
     Architecture,
-    Artefact,
     Cost,
     DataFacts,
     Declared,
@@ -108,7 +108,10 @@ def same_scan(one: Scan, other: Scan) -> bool:
 
 def _comparable(scan: Scan) -> object:
     evidence = [
-        (replace(e, artefacts=()), [(a.name, a.class_index, a.array.shape, a.array.tobytes()) for a in e.artefacts])
+        (
+            replace(e, artefacts=()),
+            [(a.name, a.class_index, a.source_class, a.array.shape, a.array.tobytes()) for a in e.artefacts],
+        )
         if isinstance(e, Measured)
         else e
         for e in scan.evidence

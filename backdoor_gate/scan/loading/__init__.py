@@ -35,10 +35,7 @@ def load(
         UnmeasuredError: a weight is not finite, or a pt2 was exported for one batch size only.
         UsageError: an architecture is needed and none is named, or it cannot be built.
     """
-    file = find_weights(root, unsafe.FORMATS.intersection(formats))
-    if file.kind not in formats:
-        hint = "add it to model.formats of the policy, or upload " + (" or ".join(formats) or "nothing")
-        raise RefusedError(f"format {file.kind} is not allowed by the policy", where=file.name, hint=hint)
+    file = find(root, formats)
     if file.kind in unsafe.FORMATS:
         network = unsafe.read(file, architecture)
         return LoadedModel(network, file.kind, final_layer(network, num_classes))
@@ -52,14 +49,28 @@ def load(
         model = _fill(architecture, exported.weights, file, num_classes)
         exported.check_same(model.network, architecture.target)
         return model
-    weights = _read(file)
+    weights = read_weights(file)
     if architecture is None:
         hint = "name the callable that builds the network, as 'package.module:callable'"
         raise UsageError(f"{file.name} holds only weights", where="model.architecture", hint=hint)
     return _fill(architecture, weights, file, num_classes)
 
 
-def _read(file: WeightsFile) -> dict[str, Tensor]:
+def find(root: Path, formats: tuple[str, ...]) -> WeightsFile:
+    """Return the only weights file below `root`.
+
+    Raises:
+        RefusedError: there is none, more than one, one of a format that is not acceptable, or a malformed one.
+    """
+    file = find_weights(root, unsafe.FORMATS.intersection(formats))
+    if file.kind not in formats:
+        hint = "add it to model.formats of the policy, or upload " + (" or ".join(formats) or "nothing")
+        raise RefusedError(f"format {file.kind} is not allowed by the policy", where=file.name, hint=hint)
+    return file
+
+
+def read_weights(file: WeightsFile) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors or state_dict file by name; raises as `load`."""
     if file.kind == "safetensors":
         return safetensors.read(file.path, file.name)
     assert file.archive is not None

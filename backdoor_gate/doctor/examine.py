@@ -1,0 +1,110 @@
+"""Puts the questions: source → locked worker → findings. Whatever fails on the way is a finding, too."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backdoor_gate.audit import given_for, job_for, new_folder, no_room
+from backdoor_gate.doctor.finding import Finding, failure, ok
+from backdoor_gate.doctor.images import compared, image_findings
+from backdoor_gate.doctor.outputs import output_findings
+from backdoor_gate.doctor.readings import plain
+from backdoor_gate.errors import GateError
+from backdoor_gate.examination import Diagnosis, Inspection, Task
+from backdoor_gate.sources.mlmodel import pickled_error
+from backdoor_gate.worker import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backdoor_gate.audit import Request
+    from backdoor_gate.doctor.readings import Reading
+    from backdoor_gate.examination import Examination, Preparation
+    from backdoor_gate.records import Job, Reference
+    from backdoor_gate.sources.interface import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was found out about one candidate.
+
+    Attributes:
+        findings: in the order in which they are best mended.
+        readings: accuracy under every preparation that was tried, the present one first; empty without labels.
+        best: the preparation that is better than the present one; None where none is.
+    """
+
+    findings: tuple[Finding, ...]
+    readings: tuple[Reading, ...] = ()
+    best: Preparation | None = None
+
+
+def examine_model(request: Request, source: Source) -> Examined:
+    """Find out how a candidate takes its clean images."""
+    name = request.reference
+    try:
+        with ordered(request, source) as (reference, job):
+            name = reference.name
+            diagnosis = ask(job, Task.DIAGNOSIS, request)
+    except GateError as error:
+        request.policy.locate(error, name)
+        return Examined((failure("model", error),))
+    assert isinstance(diagnosis, Diagnosis)
+    return _judged(diagnosis, request, name)
+
+
+def inspect_model(request: Request, source: Source) -> tuple[Inspection, Job]:
+    """Return what a candidate's bytes say of it, and the job that asked.
+
+    Raises:
+        GateError: it cannot be had, or its bytes are not acceptable.
+    """
+    with ordered(request, source) as (_, job):
+        inspection = ask(job, Task.INSPECTION, request)
+        assert isinstance(inspection, Inspection)
+        return inspection, job
+
+
+@contextmanager
+def ordered(request: Request, source: Source) -> Iterator[tuple[Reference, Job]]:
+    """Bring candidate, code and data together, as a scan does; the copies live as long as the block.
+
+    Raises:
+        GateError: as the audit of the same request.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
+            reference = source.resolve(request.reference)
+            given = given_for(request, source, reference, Path(folder))
+            candidate = source.fetch(reference, new_folder(Path(folder) / "candidate"))
+            if candidate.pickled:
+                raise pickled_error()
+            yield reference, job_for(request, given, candidate)
+    except OSError as error:
+        raise no_room(error) from error
+
+
+def ask(job: Job, task: Task, request: Request) -> Examination:
+    """Return the locked worker's answer to one task."""
+    return launch.examine(job, task, minimum=request.policy.minimum_isolation)[0]
+
+
+def _judged(diagnosis: Diagnosis, request: Request, name: str) -> Examined:
+    policy = request.policy
+
+    def place(key: str) -> str:
+        given = request.data is not None and key == "data.clean"
+        return "--data" if given else f"{policy.place(key, name)}: {key}"
+
+    shape = ", ".join(map(str, diagnosis.input.shape))
+    facts = ok("model", f"{diagnosis.format}, {diagnosis.num_classes} classes, images of [{shape}]")
+    readings = compared(diagnosis)
+    better = readings.best if readings and readings.best is not readings.present else None
+    images = image_findings(diagnosis, policy.judgement.max_unmeasured, place)
+    outputs = output_findings(diagnosis, explained=better is not None)
+    best = better.preparation if better and better.preparation != diagnosis.trials[0].preparation else None
+    return Examined((facts, *images, *outputs), plain(diagnosis), best)

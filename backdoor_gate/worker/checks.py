@@ -1,0 +1,128 @@
+"""What the child said, held against the job: claims that no honest worker would make are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backdoor_gate.worker.schema import MAX_ARRAY_BYTES, InspectionDocument, MachineDocument, MeasuredDocument
+from backdoor_gate.worker.wire import malformed
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import Job
+    from backdoor_gate.worker.schema import (
+        EmbeddingDocument,
+        ExaminationDocument,
+        InputDocument,
+        PreparationDocument,
+        ProgressDocument,
+        ScanDocument,
+    )
+
+
+def check_progress(progress: ProgressDocument, job: Job) -> None:
+    """Hold a progress message against the job.
+
+    Raises:
+        WorkerError: a detector that was not ordered, more steps done than there are, or classes out of order.
+    """
+    first, last = progress.classes
+    _require(
+        (progress.detector < len(job.detectors), "progress of no detector"),
+        (progress.done <= progress.total, "progress beyond the end"),
+        (first <= last, "progress with classes out of order"),
+    )
+
+
+def check_scan(scan: ScanDocument, job: Job) -> None:
+    """Hold a scan against the job it answers.
+
+    Raises:
+        WorkerError: other detectors than ordered, a count that differs from the number of classes, a class or a shape
+            that the model does not have, or a claim that the job rules out.
+    """
+    declared = job.declared
+    channels = scan.input.shape[0]
+    _require(
+        (scan.format in job.formats, "format that the policy does not list"),
+        (declared.num_classes in (None, scan.num_classes), "class count is not the policy's"),
+        (declared.shape is None or list(declared.shape) == scan.input.shape, "input shape is not the policy's"),
+        (scan.input.low < scan.input.high, "input range is empty"),
+        (all(len(part) == channels for part in (scan.input.mean, scan.input.std) if part), "normalisation per channel"),
+        (scan.data.kind == "synthetic" or job.data is not None, "clean images that were never given"),
+        ([e.detector for e in scan.evidence] == [p.name for p in job.detectors], "other detectors than ordered"),
+    )
+    for evidence in scan.evidence:
+        if isinstance(evidence, MeasuredDocument):
+            _check_measured(evidence, scan)
+    if scan.embedding:
+        _check_embedding(scan.embedding, scan)
+
+
+def check_examination(told: ExaminationDocument, job: Job) -> None:
+    """Hold the answer to another task than a scan against the job.
+
+    Raises:
+        WorkerError: a claim that the job rules out, a class that the model does not have, or counts that differ.
+    """
+    if isinstance(told, MachineDocument):
+        return
+    _require((told.format in job.formats, "format that the policy does not list"))
+    if isinstance(told, InspectionDocument):
+        return
+    tried = len(told.trials[0].predicted) or max(len(trial.predicted) for trial in told.trials)
+    spec, labels, classes = told.input, told.labels, range(told.num_classes)
+    channels = spec.shape[0]
+    ways: list[InputDocument | PreparationDocument] = [spec, *(trial.preparation for trial in told.trials)]
+    parts = [part for way in ways for part in (way.mean, way.std) if part]
+    _require(
+        (job.declared.num_classes in (None, told.num_classes), "class count is not the policy's"),
+        (spec.low < spec.high and told.lowest <= told.highest, "range is empty"),
+        (all(len(part) == channels for part in parts), "normalisation per channel"),
+        (told.images == 0 or job.data is not None, "clean images that were never given"),
+        (told.images <= told.available, "more images than there are"),
+        (labels is None or len(labels) == told.images, "not one label per image"),
+        (all(label in classes for label in labels or ()), "label of no class"),
+        (told.images == 0 or tried <= told.images, "more images tried than there are"),
+        (all(len(trial.predicted) in (0, tried) for trial in told.trials), "not one prediction per image"),
+        (all(k in classes for trial in told.trials for k in trial.predicted), "prediction of no class"),
+    )
+
+
+def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
+    lengths = [len(vector) for vector in (measured.values, measured.success) if vector is not None]
+    pairs = measured.pairs
+    columns = (pairs.sources, pairs.targets, pairs.strengths, pairs.success, pairs.leads)
+    ways = list(zip(pairs.sources, pairs.targets, strict=False))
+    mask = [1, *scan.input.shape[1:]]
+    artefacts = measured.artefacts
+    told = [artefact.prediction for artefact in artefacts if artefact.prediction]
+    _require(
+        (all(length == scan.num_classes for length in lengths), "not one value per class"),
+        (scan.data.kind == "clean" or not measured.verified, "verified without clean images"),
+        (all(max(a.class_index, a.source_class or 0) < scan.num_classes for a in artefacts), "artefact of no class"),
+        (all(p.class_index < scan.num_classes for p in told), "prediction of no class"),
+        (len({len(column) for column in columns}) == 1, "columns of unlike length"),
+        (all(s != t and max(s, t) < scan.num_classes for s, t in ways), "pair of no classes"),
+        (len(set(ways)) == len(ways), "the same pair twice"),
+        (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
+        (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
+    )
+
+
+def _check_embedding(told: EmbeddingDocument, scan: ScanDocument) -> None:
+    measured = {evidence.detector for evidence in scan.evidence if isinstance(evidence, MeasuredDocument)}
+    classes = (*told.labels, told.target, told.source or 0)
+    _require(
+        (told.detector in measured, "embedding of a trigger that no detector found"),
+        (len(told.triggered) == len(told.labels), "columns of unlike length"),
+        (0 < sum(told.triggered) <= len(told.labels) / 2, "more triggered images than clean ones, or none"),
+        (told.triggered == sorted(told.triggered), "clean images after triggered ones"),
+        (len(told.shares) <= len(told.labels), "more components than images"),
+        (max(classes) < scan.num_classes, "embedding of no class"),
+    )
+
+
+def _require(*claims: tuple[bool, str]) -> None:
+    for holds, rule in claims:
+        if not holds:
+            raise malformed(rule)
