@@ -28,12 +28,14 @@ class Outputs:
 
     Attributes:
         verdict: INCONCLUSIVE where there is no report that can be read.
+        candidate: the version that was scanned; empty where none was found.
         anomaly_index: of the detector with the smallest p-value; None where no detector has both.
         suspect_classes: class numbers.
         report: path of the JSON report, empty where there is none.
     """
 
     verdict: Verdict = Verdict.INCONCLUSIVE
+    candidate: str = ""
     anomaly_index: float | None = None
     suspect_classes: tuple[int, ...] = ()
     report: str = ""
@@ -42,6 +44,7 @@ class Outputs:
         """Return the outputs by the names that `action.yml` gives them."""
         return {
             "verdict": self.verdict.value,
+            "candidate": self.candidate,
             "anomaly-index": "" if self.anomaly_index is None else f"{self.anomaly_index:.6g}",
             "suspect-classes": json.dumps(self.suspect_classes),
             "report": self.report,
@@ -62,6 +65,7 @@ def read_outputs(exit_code: int, report: Path) -> Outputs:
             verdict = Verdict.INCONCLUSIVE
         return Outputs(
             verdict=verdict,
+            candidate=_scanned(document["candidate"]),
             anomaly_index=_most_telling_index(document["detectors"]),
             suspect_classes=tuple(_whole(value) for value in document["suspect_classes"]),
             report=str(report),
@@ -74,6 +78,14 @@ def _most_telling_index(detectors: list[dict[str, Any]]) -> float | None:
     pairs = [(found["p_value"], found["anomaly_index"]) for found in detectors]
     known = [(_number(p), _number(index)) for p, index in pairs if p is not None and index is not None]
     return min(known, key=lambda pair: (pair[0], -pair[1]))[1] if known else None
+
+
+def _scanned(candidate: dict[str, Any]) -> str:
+    if candidate["digest"] is None:  # then the reference is only what was asked for
+        return ""
+    if not isinstance(candidate["uri"], str):
+        raise TypeError("not a reference")
+    return candidate["uri"]
 
 
 def _number(value: object) -> float:

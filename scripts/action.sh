@@ -36,9 +36,9 @@ else
   arguments+=("--report=junit=$folder/junit.xml" "--report=markdown=$folder/report.md")
 fi
 
-if [[ -n "${GATE_DATA:-}" ]]; then
-  arguments+=("--data=$GATE_DATA")
-fi
+[[ -z "${GATE_DATA:-}" ]] || arguments+=("--data=$GATE_DATA")
+[[ -z "${GATE_DEVICE:-}" ]] || arguments+=("--device=$GATE_DEVICE")
+[[ -z "${GATE_BUDGET:-}" ]] || arguments+=("--budget=$GATE_BUDGET")
 
 # Publishing is the command's own default where there is a registry; asking for it elsewhere would be an error.
 case "${GATE_PUBLISH:-true}" in
@@ -51,12 +51,14 @@ if [[ -n "${GATE_TRACKING_URI:-}" ]]; then
   export MLFLOW_TRACKING_URI="$GATE_TRACKING_URI"
 fi
 
-# Names that come from the candidate reach the log: until the token, the runner reads no line of it as a command.
+# Names that come from the candidate reach the log: until the token, the runner reads no line of it as a command. It reads
+# both streams, each at its own pace, so that only one stream ends before the token.
 token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 echo "::stop-commands::$token"
 code=0
-backdoor-gate scan "${arguments[@]}" -- "$GATE_MODEL" || code=$?
-echo "::$token::"
+backdoor-gate scan "${arguments[@]}" -- "$GATE_MODEL" 2>&1 || code=$?
+# On a line of its own, wherever the scan stopped writing.
+printf '\n::%s::\n' "$token"
 
 # Workflow commands that the gate wrote for the runner to read, with every name in them escaped.
 cat -- "$annotations" 2>/dev/null || true

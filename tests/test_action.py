@@ -1,4 +1,4 @@
-"""`action.yml` and `scripts/action.sh`, run as a GitHub runner would, with a stand-in for the command."""
+"""`scripts/action.sh`, run as a GitHub runner would, with a stand-in for the command."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from support.github_runner import read_environment_file
 
 from backdoor_gate import github
 from backdoor_gate.records import Verdict
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "action.sh"
-ACTION = ROOT / "action.yml"
 CODES = {0: "PASS", 1: "BLOCK", 3: "REFUSED", 4: "INCONCLUSIVE", 5: "PASS"}
 
 STAND_IN = """\
@@ -35,7 +34,8 @@ for argument in arguments:
         pathlib.Path(argument.split("=", 2)[2]).write_text(os.environ["STAND_IN_JSON"], encoding="utf-8")
     if argument.startswith("--report=annotations=") and "STAND_IN_ANNOTATIONS" in os.environ:
         pathlib.Path(argument.split("=", 2)[2]).write_text(os.environ["STAND_IN_ANNOTATIONS"], encoding="utf-8")
-print("::set-output name=verdict::PASS")
+print("::set-output name=verdict::PASS", flush=True)
+sys.stderr.write("::error::from standard error\\nno end of line")
 sys.exit(int(os.environ["STAND_IN_CODE"]))
 """
 
@@ -49,7 +49,9 @@ def document(verdict: str, **changes: Any) -> dict[str, Any]:
         {"name": "warp_inversion", "p_value": 0.5, "anomaly_index": 1.5},
         {"name": "max_margin", "p_value": 0.0001, "anomaly_index": None},
     ]
-    return {"verdict": verdict, "suspect_classes": [7], "detectors": detectors, "reasons": [HOSTILE]} | changes
+    candidate = {"uri": "models:/digits/1", "digest": "sha256:0"}
+    found = {"candidate": candidate, "suspect_classes": [7], "detectors": detectors, "reasons": [HOSTILE]}
+    return {"verdict": verdict} | found | changes
 
 
 # ---------------------------------------------------------------------------------------------- one step
@@ -66,26 +68,6 @@ class Step:
     summary: str
     arguments: list[str] | None
     uri: str | None
-
-
-def parse_outputs(text: str) -> dict[str, str]:
-    """Read a GITHUB_OUTPUT file as the runner does: `name=value`, or `name<<DELIMITER`, lines, `DELIMITER`."""
-    found, lines = {}, iter(text.splitlines())
-    for line in lines:
-        if delimited := re.fullmatch(r"([^=<]+)<<(.+)", line):
-            value = []
-            for inner in lines:
-                if inner == delimited[2]:
-                    break
-                value.append(inner)
-            else:
-                pytest.fail(f"no closing delimiter for {delimited[1]}")
-            found[delimited[1]] = "\n".join(value)
-        else:
-            name, sign, value = line.partition("=")
-            assert sign, f"not an output: {line!r}"
-            found[name] = value
-    return found
 
 
 @pytest.fixture
@@ -115,6 +97,8 @@ def step(tmp_path: Path) -> Any:
             "GATE_TRACKING_URI": "",
             "GATE_PUBLISH": "true",
             "GATE_REPORTS": "",
+            "GATE_DEVICE": "auto",
+            "GATE_BUDGET": "",
             "STAND_IN_LOG": str(tmp_path / "log.json"),
             "STAND_IN_CODE": str(code),
         }
@@ -137,7 +121,7 @@ def step(tmp_path: Path) -> Any:
             code=done.returncode,
             stdout=done.stdout,
             stderr=done.stderr,
-            outputs=parse_outputs((tmp_path / "output").read_text(encoding="utf-8")),
+            outputs=read_environment_file((tmp_path / "output").read_text(encoding="utf-8")),
             summary=(tmp_path / "summary").read_text(encoding="utf-8"),
             arguments=called.get("arguments"),
             uri=called.get("uri"),
@@ -151,6 +135,7 @@ def test_the_step_ends_with_the_gates_code_and_sets_outputs(step: Any, code: int
     done = step(code, document(verdict))
     assert done.code == code
     assert done.outputs["verdict"] == verdict
+    assert done.outputs["candidate"] == "models:/digits/1"
     assert done.outputs["anomaly-index"] == "6.25"
     assert json.loads(done.outputs["suspect-classes"]) == [7]
     assert json.loads(Path(done.outputs["report"]).read_text(encoding="utf-8"))["verdict"] == verdict
@@ -161,7 +146,8 @@ def test_the_step_ends_with_the_gates_code_and_sets_outputs(step: Any, code: int
 def test_without_a_report_the_step_is_inconclusive_and_fails(step: Any, code: int) -> None:
     done = step(code)
     assert done.code == (code or Verdict.INCONCLUSIVE.exit_code)
-    assert done.outputs == {"verdict": "INCONCLUSIVE", "anomaly-index": "", "suspect-classes": "[]", "report": ""}
+    assert done.outputs == github.Outputs().items()
+    assert done.outputs["verdict"] == "INCONCLUSIVE"
     assert f"exit code {code}" in done.summary
 
 
@@ -189,6 +175,8 @@ def test_exit_zero_without_a_passing_report_fails(step: Any, verdict: str) -> No
         document("PASS", suspect_classes=[HOSTILE]),
         document("PASS", suspect_classes=[True]),
         document("PASS", suspect_classes=None),
+        document("PASS", candidate=None),
+        document("PASS", candidate={"uri": [HOSTILE], "digest": "sha256:0"}),
         document("PASS", detectors=[{"p_value": HOSTILE, "anomaly_index": 1}]),
         document("PASS", detectors=[{"p_value": 0.5, "anomaly_index": 10**400}]),
         document("PASS", detectors=[{}]),
@@ -204,11 +192,22 @@ def test_a_malformed_report_is_no_report(step: Any, report: object) -> None:
 
 def test_hostile_values_stay_values(step: Any) -> None:
     done = step(1, document("BLOCK"), GATE_MODEL="models:/$(touch pwned)/`touch pwned`", GATE_DATA='"; touch pwned; "')
-    assert done.outputs.keys() == {"verdict", "anomaly-index", "suspect-classes", "report"}
+    assert done.outputs.keys() == github.Outputs().items().keys()
     assert done.outputs["verdict"] == "BLOCK"
     assert done.arguments[-2:] == ["--", "models:/$(touch pwned)/`touch pwned`"]
     assert '--data="; touch pwned; "' in done.arguments
     assert not list(Path(done.outputs["report"]).parents[2].rglob("pwned"))
+
+
+def test_what_was_only_asked_for_is_no_candidate(step: Any) -> None:
+    unresolved = {"uri": "models:/digits@challenger", "digest": None}
+    assert step(4, document("INCONCLUSIVE", candidate=unresolved)).outputs["candidate"] == ""
+
+
+def test_a_candidates_name_stays_one_line(step: Any) -> None:
+    done = step(1, document("BLOCK", candidate={"uri": HOSTILE, "digest": "sha256:0"}))
+    assert done.outputs["verdict"] == "BLOCK"
+    assert "\n" not in done.outputs["candidate"]
 
 
 def test_the_gates_output_gives_the_runner_no_commands(step: Any) -> None:
@@ -217,6 +216,11 @@ def test_the_gates_output_gives_the_runner_no_commands(step: Any) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", token)
     assert lines[-1] == f"::{token}::"
     assert lines.index("::set-output name=verdict::PASS") in range(1, len(lines) - 1)
+    assert lines.index("::error::from standard error") in range(1, len(lines) - 1)
+
+
+def test_nothing_but_the_action_itself_speaks_on_standard_error(step: Any) -> None:
+    assert step(0, document("PASS")).stderr == ""
 
 
 def test_annotations_come_after_the_token(step: Any) -> None:
@@ -233,6 +237,8 @@ def test_inputs_become_options(step: Any) -> None:
         GATE_DATA="data/clean set.npz",
         GATE_TRACKING_URI="http://127.0.0.1:5000",
         GATE_PUBLISH="false",
+        GATE_DEVICE="cuda",
+        GATE_BUDGET="5m",
         GATE_REPORTS="  junit=out/junit report.xml \n\n\tjson=out/r.json\n",
     )
     own = [argument for argument in done.arguments if "backdoor-gate-reports." in argument]
@@ -243,6 +249,8 @@ def test_inputs_become_options(step: Any) -> None:
         "--report=junit=out/junit report.xml",
         "--report=json=out/r.json",
         "--data=data/clean set.npz",
+        "--device=cuda",
+        "--budget=5m",
         "--no-publish",
         "--",
         "models:/digits/1",
@@ -303,30 +311,3 @@ def test_outputs_that_cannot_be_written_fail_the_step(
     report = tmp_path / "report.json"
     report.write_text(json.dumps(document("PASS")), encoding="utf-8")
     assert github.main([code, str(report)]) == expected
-
-
-# ---------------------------------------------------------------------------------------------- action.yml
-
-
-def test_inputs_reach_the_script_through_the_environment_only() -> None:
-    action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
-    steps = action["runs"]["steps"]
-    assert not [step for step in steps if "${{" in step.get("run", "")]
-    used = re.findall(r"\$\{\{ inputs\.([a-z-]+) \}\}", " ".join(steps[-1]["env"].values()))
-    assert sorted(used) == sorted(action["inputs"])
-    read = set(re.findall(r"\bGATE_[A-Z_]+", SCRIPT.read_text(encoding="utf-8")))
-    assert read == {name for name in steps[-1]["env"] if name.startswith("GATE_")}
-
-
-def test_outputs_are_those_the_helper_sets() -> None:
-    action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
-    assert list(action["outputs"]) == list(github.Outputs().items())
-    for name, output in action["outputs"].items():
-        assert output["value"] == f"${{{{ steps.scan.outputs.{name} }}}}"
-
-
-def test_every_action_is_pinned_by_commit() -> None:
-    files = [ACTION, *(ROOT / ".github" / "workflows").glob("*.yml")]
-    used = [line for file in files for line in re.findall(r"uses: (.+)", file.read_text(encoding="utf-8"))]
-    assert used
-    assert not [line for line in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", line)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from lxml import etree
 from support import digits
 
 from backdoor_gate.errors import OutputError
@@ -14,7 +16,6 @@ from backdoor_gate.mlflow_client import conversation
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from mlflow.tracking import MlflowClient
     from numpy.typing import NDArray
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     Start = Callable[..., subprocess.Popen[str]]
     WritePolicy = Callable[..., str]
 
+XSD = Path(__file__).parents[3] / "shared" / "schemas" / "junit-10.xsd"
 CLEAN, BADNETS, WEIGHTS = "e2e-clean", "e2e-badnets", "e2e-weights"
 """Registered models: two pt2 networks, and the clean one's weights alone."""
 
@@ -117,6 +119,18 @@ class Registry:
 def weights_of(network: nn.Module) -> Weights:
     """Return the state of a network as arrays."""
     return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+
+
+def junit_states(path: Path) -> dict[str, str]:
+    """Return the test cases of a JUnit file, each as what became of it; hold it against the schema if there is one."""
+    tree = etree.parse(str(path))
+    if XSD.is_file():
+        etree.XMLSchema(etree.parse(str(XSD))).assertValid(tree)
+    ends = {"failure", "error", "skipped"}
+    return {
+        case.get("name"): next((part.tag for part in case if part.tag in ends), "passed")
+        for case in tree.iter("testcase")
+    }
 
 
 def check_plain(text: str) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
-from e2e_parts import BADNETS, BUILT, CLEAN, MODEL, QUICK, WEIGHTS, ended, weights_of
-from lxml import etree
+from e2e_parts import BADNETS, BUILT, CLEAN, MODEL, QUICK, WEIGHTS, ended, junit_states, weights_of
 from support import digits
 
 from backdoor_gate.audit import Request, audit
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from backdoor_gate.records import Reference
 
-XSD = Path(__file__).parents[3] / "shared" / "schemas" / "junit-10.xsd"
 REPORTS = ("--report=junit=out/r.xml", "--report=json=out/r.json", "--report=markdown=out/r.md")
 
 
@@ -45,18 +43,6 @@ def verdicts_seen(registry: Registry, name: str, process: subprocess.Popen[str])
             seen.append(value)
         time.sleep(0.1)
     return seen
-
-
-def junit_states(path: Path) -> dict[str, str]:
-    """Return the test cases of a JUnit file, each as what became of it; hold it against the schema if there is one."""
-    tree = etree.parse(str(path))
-    if XSD.is_file():
-        etree.XMLSchema(etree.parse(str(XSD))).assertValid(tree)
-    ends = {"failure", "error", "skipped"}
-    return {
-        case.get("name"): next((part.tag for part in case if part.tag in ends), "passed")
-        for case in tree.iter("testcase")
-    }
 
 
 def json_report(path: Path) -> dict[str, object]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import HOSTILE, VERDICTS, blocked, hostile, passed, refused, report
 
 from backdoor_gate.records import Decision, DetectorResult, Status, Suspicion, Verdict
@@ -58,3 +60,20 @@ def test_hostile_names_stay_in_their_place(name: str) -> None:
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_anything_but_a_pass_has_at_least_one(verdict: str) -> None:
     assert bool(commands(VERDICTS[verdict]())) == (verdict != "pass")
+
+
+RESULTS = st.builds(
+    DetectorResult,
+    name=st.sampled_from("abcd"),
+    required=st.booleans(),
+    status=st.sampled_from(Status),
+    reason=st.text(max_size=5),
+    blocking=st.booleans(),
+)
+
+
+@given(st.sampled_from(Verdict), st.lists(RESULTS, max_size=6), st.lists(st.sampled_from("abcde")))
+def test_a_detector_has_one_at_most(verdict: Verdict, results: list[DetectorResult], names: list[str]) -> None:
+    decision = Decision(verdict, Suspicion.NONE, (), ("why",), tuple(results))
+    titles = [title for title, _, _ in commands(replace(report(decision), expected_detectors=tuple(names)))]
+    assert len(set(titles)) == len(titles)

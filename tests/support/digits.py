@@ -138,7 +138,7 @@ def _weights(planted: str | None) -> dict[str, Tensor]:
 
 
 def trained(planted: str | None = None) -> nn.Sequential:
-    """Return a frozen network of its own for the caller: clean, or with one of PLANTS or MAPS; trained once per test run."""
+    """Return a frozen network of its own for the caller: clean, or with one of PLANTS or MAPS; trained once per run."""
     model = network(wide=planted in MAPS)
     model.load_state_dict(_weights(planted))
     return model.eval().requires_grad_(False)
