@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from backdoor_gate.catalogue import DetectorPlan
+    from backdoor_gate.illustrations import Artefact, Embedding
 
 # ---------------------------------------------------------------------------------------------- the candidate
 
@@ -78,12 +76,11 @@ class Candidate:
 class InputSpec:
     """What the model takes: one image's shape, the range of its values, and the normalisation put before the model.
 
-    `mean` and `std` (one value per channel) are applied to images already in [`low`, `high`]; None means the
-    model normalises by itself, or needs none.
+    `shape` is (C, H, W). `mean` and `std` (one value per channel) are applied to images already in [`low`, `high`];
+    None means the model normalises by itself, or needs none.
     """
 
     shape: tuple[int, int, int]
-    """(C, H, W)."""
     low: float = 0.0
     high: float = 1.0
     mean: tuple[float, ...] | None = None
@@ -146,7 +143,6 @@ class Job:
     """All that the worker is told. Holds no credential, no threshold and no name that a verdict hangs on."""
 
     candidate: Path
-    """Root of the private copy."""
     formats: tuple[str, ...]
     """Acceptable formats, from the policy."""
     declared: Declared
@@ -190,18 +186,18 @@ class Cost:
     images_used: int = 0
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Artefact:
-    """An array that shows the evidence, such as the recovered trigger of one class.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The weakest trigger that sends one class's images to another class."""
 
-    `name` is one of `trigger` (C,H,W: the trigger on a mid-grey image, in the model's input range), `mask` (1,H,W in
-    [0, 1]), `pattern` (C,H,W), `clean` (C,H,W: an example image), `triggered` (C,H,W: the same image with the
-    trigger). Always float32.
-    """
-
-    name: str
-    class_index: int
-    array: NDArray[np.float32]
+    source: int
+    target: int
+    strength: float | None
+    """In the detector's unit; None: right-censored, its trigger never succeeded."""
+    success: float | None
+    """Share of the source's held-out images that it sends to the target, in [0, 1]; None: too few of them."""
+    lead: float
+    """Mean lead of the source's logit over the target's on clean images of the source: how far apart they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +214,8 @@ class Measured:
     """True when `success` was measured on held-out clean images, False on synthetic probes."""
     cost: Cost = Cost()
     artefacts: tuple[Artefact, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    """Of a detector that looks from class to class; `values` then holds each target's weakest pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +277,8 @@ class Scan:
     peak_memory: int = 0
     """Peak resident set of the worker, in bytes, as the operating system counted it."""
     attested: bool = True
-    """Whether no code of the candidate's could run in the worker, as the gate ordered it: else the measurements may be
-    the candidate's own words."""
+    """Whether no code of the candidate's could run in the worker, as ordered: else these may be its own words."""
+    embedding: Embedding | None = None
 
 
 # ---------------------------------------------------------------------------------------------- judgements
@@ -339,6 +337,9 @@ class DetectorResult:
     unmeasured: tuple[int, ...] = ()
     cost: Cost = Cost()
     artefacts: tuple[Artefact, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    suspect_pairs: tuple[tuple[int, int], ...] = ()
+    """(source, target), the most extreme first."""
 
 
 @dataclass(frozen=True, slots=True)

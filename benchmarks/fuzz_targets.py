@@ -174,17 +174,22 @@ def wire(data: bytes) -> None:
 def conversation() -> list[bytes]:
     """Return a whole conversation, and a failure."""
     cost = {"seconds": 1.0, "model_passes": 1, "images_used": 1}
-    artefact = {"name": "trigger", "class_index": 0, "shape": [1, 2, 2]}
+    artefact = {"name": "clean", "class_index": 0, "source_class": None, "example": 0, "shape": [1, 2, 2]}
+    artefact["prediction"] = {"class_index": 1, "probability": 0.5}
+    pairs = {"sources": [0], "targets": [1], "strengths": [0.5], "success": [None], "leads": [1.0]}
     measured = {"kind": "measured", "detector": "max_margin", "values": [1.0, 2.0, None], "success": None}
-    measured |= {"verified": False, "cost": cost, "artefacts": [artefact]}
+    measured |= {"verified": False, "cost": cost, "artefacts": [artefact], "pairs": pairs}
     given = {"shape": [1, 2, 2], "low": 0.0, "high": 1.0, "mean": None, "std": None}
     scan = {"num_classes": 3, "input": given, "format": "pt2", "evidence": [measured], "torch": "2.13", "device": "cpu"}
+    embedding = {"shares": [0.5, 0.5], "labels": [0, 0], "triggered": [False, True], "penultimate": True, "target": 1}
+    scan["embedding"] = {**embedding, "detector": "max_margin", "source": None, "seconds": 0.1, "model_passes": 2}
     scan["data"] = {"kind": "synthetic", "images": 5, "accuracy": None}
     failure = {"kind": "refused", "what": REPORTED, "where": "model.pth", "hint": "no"}
     progress = {"detector": 0, "done": 1, "total": 2, "classes": [0, 2], "seconds_left": None}
     locked = {"threads": 1, "landlock": 7, "faults": {}, "attempts": {"TCP": "EPERM"}}
     opening = frame(b"L", locked) + frame(b"P", progress)
-    good = frame(b"R", {"scan": scan, "failure": None}) + struct.pack(">cI", b"A", 16) + bytes(16)
+    arrays = 2 * (struct.pack(">cI", b"A", 16) + bytes(16))
+    good = frame(b"R", {"scan": scan, "failure": None}) + arrays
     return [opening + good, opening + frame(b"R", {"scan": None, "failure": failure})]
 
 

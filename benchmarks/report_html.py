@@ -2,8 +2,9 @@
 
     python -m benchmarks.report_html [--out FILE]
 
-Every detector of the pack has 43 classes, blocks, and brings all five pictures of several classes: more than any scan
-does. The first render includes loading the drawing library; the limits are the project's own.
+Every detector of the pack has 43 classes and blocks; those with a trigger bring all pictures of several, on four images
+each, and those that look from class to class nine pairs of every source. An embedding is as large as any. More than any
+scan brings. The first render includes loading the drawing library; the limits are the project's own.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import click
 import numpy as np
 
 from backdoor_gate.catalogue import DETECTORS, DetectorSpec
+from backdoor_gate.illustrations import Artefact, Embedding, Prediction
 from backdoor_gate.records import (
-    Artefact,
     AuditReport,
     Candidate,
     Cost,
@@ -32,6 +33,7 @@ from backdoor_gate.records import (
     Decision,
     DetectorResult,
     InputSpec,
+    Pair,
     PolicyRef,
     Runtime,
     Scan,
@@ -44,6 +46,11 @@ from backdoor_gate.reports import Format, render
 RESULTS = Path(__file__).parent / "results" / "report_html.json"
 CLASSES = 43
 SUSPECTS = (7, 11, 23)
+TARGETS = 9
+"""Of each source, as a detector that looks from class to class has them."""
+EXAMPLES = 4
+EMBEDDED = (200, 100, 16)
+"""Clean images, triggered ones, components."""
 SHAPES = ((3, 32, 32), (3, 224, 224))
 RENDERS = 5
 MOST_SECONDS = 2.0
@@ -52,11 +59,17 @@ MOST_BYTES = 3 << 20
 
 def result(spec: DetectorSpec, shape: tuple[int, int, int], random: np.random.Generator) -> DetectorResult:
     """Return a detector that blocks, with pictures of noise."""
-    artefacts = tuple(
-        Artefact(name, k, random.random(shape if name != "mask" else (1, *shape[1:]), np.float32))
+    paired = spec.name.startswith("pair_")
+    found = pairs(random) if paired else ()
+    shown = [
+        Artefact("mask", k, random.random((1, *shape[1:]), np.float32), k - 1 if paired else None) for k in SUSPECTS
+    ]
+    shown += [
+        Artefact(name, k, random.random(shape, np.float32), k - 1 if paired else None, example, Prediction(k, 0.97))
         for k in SUSPECTS
-        for name in ("clean", "triggered", "trigger", "mask", "pattern")
-    )
+        for name in ("clean", "triggered", "trigger", "pattern")
+        for example in range(EXAMPLES)
+    ]
     return DetectorResult(
         spec.name,
         True,
@@ -71,7 +84,34 @@ def result(spec: DetectorSpec, shape: tuple[int, int, int], random: np.random.Ge
         per_class=tuple(np.exp(random.normal(-2, 0.5, CLASSES)).tolist()),
         success=(0.97,) * CLASSES,
         cost=Cost(10.0, 100_000, 500),
-        artefacts=artefacts,
+        artefacts=tuple(shown) if spec.needs_data else (),
+        pairs=found,
+        suspect_pairs=tuple((k - 1, k) for k in SUSPECTS) if paired else (),
+    )
+
+
+def pairs(random: np.random.Generator) -> tuple[Pair, ...]:
+    """Return as many pairs as an inversion by pair has for so many classes."""
+    return tuple(
+        Pair(source, (source + 1 + step) % CLASSES, float(np.exp(random.normal(-2, 0.5))), 0.97, 10.0)
+        for source in range(CLASSES)
+        for step in range(TARGETS)
+    )
+
+
+def embedding(random: np.random.Generator) -> Embedding:
+    """Return an embedding of noise, as large as they get."""
+    clean, triggered, components = EMBEDDED
+    labels = tuple(position % CLASSES for position in range(clean))
+    return Embedding(
+        components=random.uniform(-1, 1, (clean + triggered, components)).astype(np.float32),
+        shares=(1 / components,) * components,
+        labels=labels + labels[:triggered],
+        triggered=(False,) * clean + (True,) * triggered,
+        penultimate=True,
+        detector="neural_cleanse",
+        target=SUSPECTS[0],
+        source=None,
     )
 
 
@@ -92,7 +132,15 @@ def audit(shape: tuple[int, int, int]) -> AuditReport:
         decision=Decision(Verdict.BLOCK, Suspicion.NONE, SUSPECTS, ("found",), results),
         coverage=Coverage(tuple(f"{spec.name}: {spec.claim}" for spec in DETECTORS), ()),
         seconds=60.0,
-        scan=Scan(CLASSES, InputSpec(shape), "pt2", DataFacts("clean", 500, 0.9), (), Runtime("2", "cpu", "A", 0)),
+        scan=Scan(
+            CLASSES,
+            InputSpec(shape),
+            "pt2",
+            DataFacts("clean", 500, 0.9),
+            (),
+            Runtime("2", "cpu", "A", 0),
+            embedding=embedding(random),
+        ),
     )
 
 
@@ -108,6 +156,7 @@ def measure(shape: tuple[int, int, int]) -> dict[str, Any]:
         "image": list(shape),
         "classes": CLASSES,
         "first_seconds": round(seconds[0], 3),
+        "first_processor_seconds": round(processor[0], 3),
         "median_seconds": round(statistics.median(seconds), 3),
         "median_processor_seconds": round(statistics.median(processor), 3),
         "bytes": len(document.encode("utf-8")),

@@ -122,7 +122,7 @@ class Rule:
 
 ROOMS = ("sources", "publishers", "reports", "scan", "verdict")
 SHELL = ours("cli", "github", "demo")
-JOINERS = ours("audit", "lifecycle")
+JOINERS = ours("audit", "lifecycle", "doctor", "api")
 
 RULES = (
     Rule("errors imports nothing of ours", (NAME,), ours("errors"), but_may=ours("errors")),
@@ -130,8 +130,8 @@ RULES = (
     Rule(
         "records imports only errors and catalogue",
         (NAME,),
-        ours("records"),
-        but_may=ours("records", "errors", "catalogue"),
+        ours("records", "fleet", "illustrations"),
+        but_may=ours("records", "errors", "catalogue", "illustrations"),
     ),
     *(
         Rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_every_constraint_is_one_exact_public_version() -> None:
     assert len(PINS) == len(LINES)
 
 
-@pytest.mark.parametrize("declared", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]])
+@pytest.mark.parametrize("declared", [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())])
 def test_every_declared_dependency_has_a_pin_that_satisfies_it(declared: str) -> None:
     requirement = Requirement(declared)
     assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])

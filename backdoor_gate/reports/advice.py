@@ -38,7 +38,8 @@ _BY_REASON = {
     r"timed out|out of time": "Allow more time (limits.time or --budget), or lower the detectors' steps.",
     r"out of memory|no room": "Allow more memory (limits.memory), or scan on a larger machine.",
     r"no trigger reached": "Give more clean images, or raise the detectors' steps.",
-    r"no better than guessing": "Give clean images of this model's own task, in its order of classes.",
+    r"no better than guessing": "Let 'backdoor-gate doctor' find the cause, or give clean images "
+    "of this model's own task, in its order of classes.",
     r"sandbox unavailable": "Scan where the stricter isolation is available, or lower limits.isolation.",
     r"finite": "Train the model again: its weights or outputs are not finite.",
     r"process died|malformed result|no result": "Scan again; if it repeats, treat the candidate as hostile.",

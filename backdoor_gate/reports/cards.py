@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,52 +10,32 @@ from markupsafe import Markup
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Status
-from backdoor_gate.reports.figures import Range, by_class, input_range, picture, png
+from backdoor_gate.reports.figures import input_range
+from backdoor_gate.reports.pair_map import pair_map
 from backdoor_gate.reports.plots import class_plot
-from backdoor_gate.reports.rows import Outcome, Row, rows
+from backdoor_gate.reports.rows import ABSENT, Outcome, Row, rows, success_of, suspects
 from backdoor_gate.reports.text import slug
+from backdoor_gate.reports.tiles import pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from backdoor_gate.records import AuditReport, DetectorResult
+    from backdoor_gate.reports.figures import Range
+    from backdoor_gate.reports.tiles import Pictures
 
-    from backdoor_gate.records import Artefact, AuditReport, DetectorResult
-
-PICTURE_SIDE = 128
-"""Pixels of the longest side of a picture; larger ones are shown at a fraction."""
-PICTURED_CLASSES = 2
-"""Classes of a detector whose triggers are shown, suspects first."""
+LISTED_PAIRS = 12
+"""Suspect pairs that a card lists at most."""
 
 _ORDER = (Outcome.BLOCKS, Outcome.MISSING, Outcome.NOTED, Outcome.CLEAR, Outcome.SKIPPED)
-_TITLES = {
-    "clean": "an image without it",
-    "triggered": "the same image with it",
-    "trigger": "the trigger on grey",
-    "mask": "its mask: where it sits",
-    "pattern": "its pattern, unmasked",
-}
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """One picture."""
+class PairLine:
+    """One suspect pair, in words."""
 
-    title: str
-    words: str
-    source: Markup
-    """A data URI."""
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """The pictures of one class."""
-
-    class_index: int
-    suspect: bool
+    way: str
+    strength: str
     success: str
-    """Share of held-out images that the trigger sends to the class; empty where it was not measured."""
-    tiles: tuple[Tile, ...]
+    lead: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +56,11 @@ class Card:
         measured: whether there are numbers to show.
         data: which images it used, in words.
         model_passes: images put through the model.
-        plot: the figure of its class vector as SVG; None without one.
+        plot: the figure of its classes or pairs as SVG; None without one.
         plot_words: the same in words.
+        unit: of the strengths.
+        pairs: the suspect pairs.
+        more_pairs: how many there are besides.
     """
 
     row: Row
@@ -92,6 +74,9 @@ class Card:
     meter: Meter | None
     plot: Markup | None
     plot_words: str
+    unit: str
+    pairs: tuple[PairLine, ...]
+    more_pairs: int
     pictures: tuple[Pictures, ...]
 
 
@@ -123,7 +108,8 @@ def claims(report: AuditReport) -> tuple[Claim, ...]:
 
 def _card(row: Row, result: DetectorResult | None, values: Range, kind: str) -> Card:
     spec = BY_NAME.get(row.name)
-    plot = class_plot(result) if result else None
+    plot = (pair_map(result) if result.pairs else class_plot(result)) if result else None
+    listed = _suspect_pairs(result) if result else ()
     return Card(
         row=row,
         anchor=f"detector-{slug(row.name)}",
@@ -136,7 +122,10 @@ def _card(row: Row, result: DetectorResult | None, values: Range, kind: str) -> 
         meter=_meter(result) if result else None,
         plot=Markup(plot.svg) if plot else None,  # noqa: S704 (made of numbers by matplotlib)
         plot_words=plot.words if plot else "",
-        pictures=_pictures(result, values) if result else (),
+        unit=result.unit if result else "",
+        pairs=listed[:LISTED_PAIRS],
+        more_pairs=len(listed[LISTED_PAIRS:]),
+        pictures=pictures(result, values) if result else (),
     )
 
 
@@ -155,34 +144,13 @@ def _meter(result: DetectorResult) -> Meter | None:
     return Meter(100 * max(index, 0.0) / length, 100 * threshold / length)
 
 
-def _pictures(result: DetectorResult, values: Range) -> tuple[Pictures, ...]:
-    """Return the pictures of the suspect classes; where there is none, of the weakest trigger found."""
-    named = by_class(result.artefacts)
-    suspects = [k for k in result.suspect_classes if k in named]
-    weakest = sorted(named, key=lambda k: _value(result, k))[:1]
-    return tuple(
-        Pictures(k, k in suspects, _success(result, k), _tiles(named[k], values))
-        for k in (suspects or weakest)[:PICTURED_CLASSES]
-    )
-
-
-def _value(result: DetectorResult, class_index: int) -> float:
-    value = result.per_class[class_index] if class_index < len(result.per_class) else None
-    return math.inf if value is None or math.isnan(value) else value
-
-
-def _success(result: DetectorResult, class_index: int) -> str:
-    share = result.success[class_index] if result.success and class_index < len(result.success) else None
-    return "" if share is None or not math.isfinite(share) else f"{share:.0%}"
-
-
-def _tiles(named: Mapping[str, Artefact], values: Range) -> tuple[Tile, ...]:
-    return tuple(_tile(named[name], title, values) for name, title in _TITLES.items() if name in named)
-
-
-def _tile(artefact: Artefact, title: str, values: Range) -> Tile:
-    pixels = picture(artefact, values, PICTURE_SIDE)  # (H, W) or (H, W, 3)
-    height, width = pixels.shape[:2]
-    source = Markup(f"data:image/png;base64,{base64.b64encode(png(pixels)).decode('ascii')}")  # noqa: S704 (base64)
-    words = f"Class {artefact.class_index}: {title}, {width} by {height} pixels"
-    return Tile(title, words, source, width, height)
+def _suspect_pairs(result: DetectorResult) -> tuple[PairLine, ...]:
+    found = {(pair.source, pair.target): pair for pair in result.pairs}
+    lines = []
+    for way in suspects(result):
+        if pair := found.get((way.source or 0, way.target)):
+            strength = ABSENT if pair.strength is None else f"{pair.strength:.3g}"
+            share = success_of(result, way)
+            success = ABSENT if share is None else f"{share:.0%}"
+            lines.append(PairLine(str(way), strength, success, f"{pair.lead:.3g}"))
+    return tuple(lines)

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from backdoor_gate.reports.rows import ABSENT
+from backdoor_gate.reports.rows import ABSENT, Way, success_of, suspects
 from backdoor_gate.reports.text import terminal
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def class_view(report: AuditReport) -> RenderableType:
     """Return a table with a row for each class and a column for each detector that measured classes.
 
-    A cell is the value in the detector's unit, with the success of the trigger in brackets where it was replayed.
+    A cell is the value in the detector's unit, with the success of the trigger in brackets where it was replayed. Of
+    a detector that looks from class to class it is the weakest trigger to the class, with the pair in front.
     """
     results = [result for result in report.decision.detectors if result.per_class]
     if not results:
@@ -39,6 +40,9 @@ def _cell(result: DetectorResult, class_index: int) -> Text:
     value = result.per_class[class_index] if class_index < len(result.per_class) else None
     if value is None:
         return Text(ABSENT, "dim")
-    share = result.success[class_index] if result.success and class_index < len(result.success) else None
+    share = success_of(result, Way(None, class_index))
     replayed = "" if share is None else f" ({share:.0%})"
-    return Text(f"{value:.4g}{replayed}", "bold red" if class_index in result.suspect_classes else "")
+    source = next((p.source for p in result.pairs if p.target == class_index and p.strength == value), None)
+    way = "" if source is None else f"{Way(source, class_index)} "
+    suspect = Way(source, class_index) in suspects(result)
+    return Text(f"{way}{value:.4g}{replayed}", "bold red" if suspect else "")

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from backdoor_gate.records import Verdict
-from backdoor_gate.reports.figures import by_class, input_range, picture
-from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject
+from backdoor_gate.reports.figures import by_trigger, input_range, picture, told
+from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, suspects
 from backdoor_gate.reports.terminal_picture import PictureRow
 from backdoor_gate.reports.text import terminal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backdoor_gate.records import AuditReport, DetectorResult
+    from backdoor_gate.reports.figures import Shown
 
 _COLOUR = {Verdict.PASS: "green", Verdict.BLOCK: "red", Verdict.INCONCLUSIVE: "yellow", Verdict.REFUSED: "magenta"}
 _STATE = {
@@ -32,7 +33,7 @@ _STATE = {
     Outcome.SKIPPED: ("skipped", "dim"),
 }
 _TITLES = {"trigger": "the trigger", "triggered": "an image with it", "clean": "the image without"}
-_LEFT_TO_RIGHT = (_TITLES["clean"], _TITLES["trigger"], _TITLES["triggered"])
+_LEFT_TO_RIGHT = ("clean", "trigger", "triggered")
 
 
 def verdict_view(report: AuditReport, written: Sequence[tuple[str, Path]] = ()) -> RenderableType:
@@ -72,12 +73,12 @@ def _table(shown: Sequence[Row]) -> RenderableType:
     table.add_column("result")
     for heading in ("index", "limit", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("classes", overflow="fold")
+    table.add_column("suspects", overflow="fold")
     table.add_column("success", justify="right")
     table.add_column("seconds", justify="right", no_wrap=True)
     for row in shown:
         word, style = _STATE[row.outcome]
-        numbers = (row.index, row.threshold, row.p_value, row.classes, row.success, row.duration)
+        numbers = (row.index, row.threshold, row.p_value, row.suspects, row.success, row.duration)
         table.add_row(Text(terminal(row.name, 60)), Text(word, style), *numbers)
     return Padding(table, (0, 1, 1, 1)) if shown else Text("")
 
@@ -87,21 +88,23 @@ def _trigger(report: AuditReport) -> list[RenderableType]:
     found = _blocking_trigger(report)
     if found is None:
         return []
-    result, class_index = found
+    result, shown = found
     values = input_range(report.scan.input if report.scan else None)
-    named = by_class(result.artefacts)[class_index]
-    tiles = [(title, picture(named[name], values)) for name, title in _TITLES.items() if name in named]
-    title = Text(f"Recovered trigger of class {class_index} ({terminal(result.name, 60)})", "bold")
-    return [Padding(Group(title, PictureRow(tiles, _LEFT_TO_RIGHT)), (0, 1, 1, 1))]
+    named = shown.first
+    titles = {name: ": ".join(filter(None, (_TITLES[name], told(named[name])))) for name in _TITLES if name in named}
+    tiles = [(title, picture(named[name], values)) for name, title in titles.items()]
+    title = Text(f"Recovered trigger of {shown.way.words} ({terminal(result.name, 60)})", "bold")
+    order = [titles[name] for name in _LEFT_TO_RIGHT if name in titles]
+    return [Padding(Group(title, PictureRow(tiles, order)), (0, 1, 1, 1))]
 
 
-def _blocking_trigger(report: AuditReport) -> tuple[DetectorResult, int] | None:
+def _blocking_trigger(report: AuditReport) -> tuple[DetectorResult, Shown] | None:
     for result in report.decision.detectors:
         if result.blocking:
-            named = by_class(result.artefacts)
-            for class_index in result.suspect_classes:
-                if "trigger" in named.get(class_index, {}):
-                    return result, class_index
+            found = by_trigger(result.artefacts)
+            for way in suspects(result):
+                if way in found and "trigger" in found[way].parts:
+                    return result, found[way]
     return None
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Suspicion, Verdict
 from backdoor_gate.reports.advice import next_steps
-from backdoor_gate.reports.rows import MEANING, class_list, number, probability
+from backdoor_gate.reports.rows import MEANING, Way, class_list, number, probability
 from backdoor_gate.reports.text import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from backdoor_gate.reports.json_v1 import DetectorV1, ReportV1
 
@@ -29,11 +29,17 @@ def explain(report: ReportV1) -> str:
     weak = report["suspicion"] == Suspicion.WEAK
     meaning = MEANING[verdict]
     suspects = f", in class {class_list(report['suspect_classes'])}" if report["suspect_classes"] else ""
+    if pairs := report.get("suspect_pairs"):
+        suspects += f", by way of {_way_list(pairs)}"
     title = _wrapped(f"{verdict.value}  {terminal(report['candidate']['uri'], 200)}", "")
     why = _part("Why", _reasons(report, meaning))
     steps = _part("What next", next_steps(verdict, report["reasons"], weak=weak)[:_STEPS])
     sure = _part("How sure", _certainty(report, verdict))
     return "\n".join((*title, f"{meaning[0].upper()}{meaning[1:]}{suspects}.", *why, *sure, *steps))
+
+
+def _way_list(pairs: Iterable[Sequence[int]]) -> str:
+    return class_list([Way(source, target) for source, target in pairs])
 
 
 def _part(title: str, texts: Iterable[str]) -> list[str]:
@@ -81,6 +87,10 @@ def _closeness(found: DetectorV1) -> float:
 
 def _numbers(found: DetectorV1) -> str:
     index, threshold = found["anomaly_index"], found["threshold"]
+    if pairs := found.get("pairs"):
+        named = found.get("suspect_pairs")
+        apart = f"{_way_list(named)} {'stands' if len(named) == 1 else 'stand'} apart" if named else "none stands apart"
+        return f"{found['name']}: {len(pairs['sources'])} pairs of classes, compared with each other: {apart}."
     if index is None or threshold is None:
         return f"{found['name']}: no comparison between classes is possible; only absolute trigger sizes counted."
     side = "beyond" if index > threshold else "within"

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from backdoor_gate.reports.files import write_bytes
+from backdoor_gate.reports.rows import Way
 from backdoor_gate.reports.text import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from backdoor_gate.records import Artefact, AuditReport, InputSpec
+    from backdoor_gate.illustrations import Artefact
+    from backdoor_gate.records import AuditReport, InputSpec
 
 Range = tuple[float, float]
 """Values shown as black and as white."""
@@ -27,6 +30,27 @@ MAX_SIDE = 1024
 _SCALE = 8
 _GAP = 8
 _STRIP = ("clean", "trigger", "triggered")
+_TWINS = ("clean", "triggered")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Shown:
+    """The pictures of one trigger.
+
+    Attributes:
+        way: where it leads.
+        parts: by name, the trigger itself: `trigger`, `mask`, `pattern`.
+        twins: example images, each by name: `clean` and `triggered`, or one of them.
+    """
+
+    way: Way
+    parts: Mapping[str, Artefact]
+    twins: tuple[Mapping[str, Artefact], ...]
+
+    @property
+    def first(self) -> Mapping[str, Artefact]:
+        """The parts and the first example, by name."""
+        return {**self.parts, **(self.twins[0] if self.twins else {})}
 
 
 def input_range(spec: InputSpec | None) -> Range:
@@ -71,18 +95,32 @@ def trigger_png(artefact: Artefact, scale: int = _SCALE, values: Range = (0.0, 1
     return png(picture(artefact, values), scale)
 
 
-def by_class(artefacts: Sequence[Artefact]) -> dict[int, dict[str, Artefact]]:
-    """Return the artefacts by class and name, classes in order."""
-    found: dict[int, dict[str, Artefact]] = {}
-    for artefact in sorted(artefacts, key=lambda artefact: artefact.class_index):
-        found.setdefault(artefact.class_index, {})[artefact.name] = artefact
-    return found
+def by_trigger(artefacts: Sequence[Artefact]) -> dict[Way, Shown]:
+    """Return the pictures of each trigger, by target and source."""
+    parts: dict[Way, dict[str, Artefact]] = {}
+    twins: dict[Way, dict[int, dict[str, Artefact]]] = {}
+    for artefact in artefacts:
+        way = Way(artefact.source_class, artefact.class_index)
+        parts.setdefault(way, {})
+        if artefact.name in _TWINS:
+            twins.setdefault(way, {}).setdefault(artefact.example, {})[artefact.name] = artefact
+        else:
+            parts[way][artefact.name] = artefact
+    ways = sorted(parts, key=lambda way: (way.target, -1 if way.source is None else way.source))
+    return {way: Shown(way, parts[way], tuple(twin for _, twin in sorted(twins.get(way, {}).items()))) for way in ways}
+
+
+def told(artefact: Artefact) -> str:
+    """Return what the model takes an example image for, such as `class 7, 98%`; empty where that is not known."""
+    found = artefact.prediction
+    return f"class {found.class_index}, {found.probability:.0%}" if found else ""
 
 
 def save_triggers(report: AuditReport, folder: Path) -> tuple[Path, ...]:
     """Write each recovered trigger as `trigger-<detector>-class<k>.png` and return the files, in order.
 
-    Where there is an example image, `…-strip.png` beside it shows the image, the trigger, and the image with it.
+    One from class s to class k alone is `…-class<s>-to-<k>.png`. Where there is an example image, `…-strip.png` beside
+    it shows the image, the trigger, and the image with it.
 
     Raises:
         OutputError: a file could not be written.
@@ -90,10 +128,12 @@ def save_triggers(report: AuditReport, folder: Path) -> tuple[Path, ...]:
     values = input_range(report.scan.input if report.scan else None)
     written = []
     for result in report.decision.detectors:
-        for class_index, named in by_class(result.artefacts).items():
+        for way, shown in by_trigger(result.artefacts).items():
+            named = shown.first
             if "trigger" not in named:
                 continue
-            stem = f"trigger-{slug(result.name)}-class{class_index}"
+            place = f"{way.target}" if way.source is None else f"{way.source}-to-{way.target}"
+            stem = f"trigger-{slug(result.name)}-class{place}"
             files = {f"{stem}.png": trigger_png(named["trigger"], values=values)}
             if all(name in named for name in _STRIP):
                 files[f"{stem}-strip.png"] = _strip([picture(named[name], values) for name in _STRIP])

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from backdoor_gate.records import Suspicion, Verdict
 from backdoor_gate.reports.advice import next_steps
 from backdoor_gate.reports.cards import cards, claims
+from backdoor_gate.reports.embedding_plot import caption, embedding_plots
 from backdoor_gate.reports.provenance import facts, time
 from backdoor_gate.reports.rows import Outcome, headline, reasons, subject
 from backdoor_gate.reports.text import NAME_LIMIT, REASON_LIMIT, clean
@@ -42,6 +43,7 @@ _SIGNS = {Verdict.PASS: "✓", Verdict.BLOCK: "✕", Verdict.INCONCLUSIVE: "?", 
 def render(report: AuditReport) -> str:
     """Return the HTML document of one audit."""
     decision = report.decision
+    embedding = report.scan.embedding if report.scan else None
     return _template().render(
         report=report,
         verdict=decision.verdict,
@@ -52,6 +54,8 @@ def render(report: AuditReport) -> str:
         steps=next_steps(decision.verdict, decision.reasons, weak=decision.suspicion is Suspicion.WEAK),
         cards=cards(report),
         outcomes=OUTCOMES,
+        embedding=caption(embedding) if embedding else "",
+        embedding_plots=[(Markup(plot.svg), plot.words) for plot in embedding_plots(embedding)] if embedding else [],  # noqa: S704
         claims=claims(report),
         facts=facts(report),
         scanned_at=time(report.scanned_at),

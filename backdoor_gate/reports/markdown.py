@@ -23,7 +23,7 @@ _SIGN = {
     Outcome.SKIPPED: "➖",
 }
 _HEADER = (
-    "| | Detector | Anomaly index | Threshold | p | Suspect classes | Trigger success | Seconds |",
+    "| | Detector | Anomaly index | Threshold | p | Suspects | Trigger success | Seconds |",
     "|:-:|:--|--:|--:|--:|:--|--:|--:|",
 )
 
@@ -64,7 +64,7 @@ def _table_row(row: Row) -> str:
         row.index,
         row.threshold,
         row.p_value,
-        row.classes,
+        row.suspects,
         row.success,
         row.duration,
     )

@@ -7,19 +7,16 @@ Above `MANY_CLASSES` classes the dots are in order of their value, where the cur
 
 from __future__ import annotations
 
-import io
 import math
-from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from backdoor_gate.catalogue import BY_NAME, Side
+from backdoor_gate.reports.drawing import Plot, canvas, svg
 from backdoor_gate.reports.rows import class_list
-from backdoor_gate.reports.svg import COLOURS, inline
+from backdoor_gate.reports.svg import COLOURS
 from backdoor_gate.reports.text import clean
 
 if TYPE_CHECKING:
@@ -37,32 +34,6 @@ _LABELLED_SUSPECTS = 3
 _LARGEST = 1e30
 _POWER = math.log(_LARGEST)
 _SIZE = (4.5, 2.2)
-_STYLE: dict[Any, object] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "backdoor-gate",
-    "text.parse_math": False,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": COLOURS["line"],
-    "axes.labelcolor": COLOURS["muted"],
-    "text.color": COLOURS["ink"],
-    "xtick.color": COLOURS["line"],
-    "ytick.color": COLOURS["line"],
-    "xtick.labelcolor": COLOURS["muted"],
-    "ytick.labelcolor": COLOURS["muted"],
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A figure: the SVG element, and the same in words."""
-
-    svg: str
-    words: str
 
 
 def class_plot(result: DetectorResult) -> Plot | None:
@@ -74,8 +45,7 @@ def class_plot(result: DetectorResult) -> Plot | None:
     if not known:
         return None
     suspects = tuple(k for k in result.suspect_classes if k in known)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+    with canvas(*_SIZE) as figure:
         axes = figure.add_subplot()
         if len(result.per_class) > MANY_CLASSES:
             places = _draw_ranks(axes, known, suspects)
@@ -83,10 +53,7 @@ def class_plot(result: DetectorResult) -> Plot | None:
             places = _draw_classes(axes, known, len(result.per_class), suspects)
         _scale(axes, result, list(known.values()))
         _label(axes, places, known, suspects)
-        file = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing)
-    return Plot(inline(file.getvalue(), clean(result.name)), _words(result, known, suspects))
+        return Plot(svg(figure, clean(result.name)), _words(result, known, suspects))
 
 
 def _drawable(value: float) -> float:

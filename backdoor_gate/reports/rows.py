@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backdoor_gate.records import DetectorResult, Status, Suspicion, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backdoor_gate.records import AuditReport
+    from backdoor_gate.records import AuditReport, Decision
 
 MEANING = {
     Verdict.PASS: "no evidence of a backdoor under the tests listed",
@@ -38,11 +38,28 @@ class Outcome(Enum):
     """Not measured, and not required."""
 
 
+class Way(NamedTuple):
+    """Where a trigger leads: from one class to another, or from all others to one. Reads `9→4` or `4`."""
+
+    source: int | None
+    target: int
+
+    def __str__(self) -> str:
+        """Name it as reports do."""
+        return str(self.target) if self.source is None else f"{self.source}→{self.target}"
+
+    @property
+    def words(self) -> str:
+        """The same where a number by itself would not do."""
+        return f"class {self.target}" if self.source is None else str(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One detector. `name` and `reason` are as found, for the sink to sanitise; the other texts are plain ASCII or `–`.
+    """One detector. `name` and `reason` are as found, for the sink to sanitise; the other texts are our own.
 
     Attributes:
+        suspects: classes such as `4`, or pairs such as `9→4`.
         success: held-out success of the suspect classes' triggers, in percent.
         seconds: wall time; 0 where it never ran.
     """
@@ -54,7 +71,7 @@ class Row:
     index: str = ABSENT
     threshold: str = ABSENT
     p_value: str = ABSENT
-    classes: str = ABSENT
+    suspects: str = ABSENT
     success: str = ABSENT
     seconds: float = 0.0
 
@@ -81,12 +98,26 @@ def decisive_reason(report: AuditReport) -> str:
 
 
 def headline(report: AuditReport) -> str:
-    """Return what the verdict means in one sentence, without a full stop, with suspect classes and weak suspicion."""
+    """Return what the verdict means in one sentence, without a full stop, with suspects and weak suspicion."""
     decision = report.decision
     suspects = f"; suspect classes: {class_list(decision.suspect_classes)}" if decision.suspect_classes else ""
     weak = "; weak suspicion" if decision.suspicion is Suspicion.WEAK else ""
+    pairs = f"; suspect pairs: {class_list(found)}" if (found := suspect_pairs(decision)) else ""
     meaning = MEANING[decision.verdict]
-    return f"{meaning[0].upper()}{meaning[1:]}{suspects}{weak}"
+    return f"{meaning[0].upper()}{meaning[1:]}{suspects}{pairs}{weak}"
+
+
+def suspects(result: DetectorResult) -> tuple[Way, ...]:
+    """Return what a detector suspects: pairs where it looks from class to class, else classes."""
+    if result.pairs:
+        return tuple(Way(source, target) for source, target in result.suspect_pairs)
+    return tuple(Way(None, target) for target in result.suspect_classes)
+
+
+def suspect_pairs(decision: Decision) -> tuple[Way, ...]:
+    """Return the pairs that the blocking detectors suspect, each once."""
+    found = (way for result in decision.detectors if result.blocking for way in suspects(result))
+    return tuple(dict.fromkeys(way for way in found if way.source is not None))
 
 
 def reasons(report: AuditReport) -> tuple[str, ...]:
@@ -112,7 +143,7 @@ def _row(result: DetectorResult, *, required: bool) -> Row:
         index=number(result.anomaly_index),
         threshold=number(result.threshold),
         p_value=probability(result.p_value),
-        classes=class_list(result.suspect_classes),
+        suspects=class_list(suspects(result)),
         success=_success(result),
         seconds=result.cost.seconds if math.isfinite(result.cost.seconds) else 0.0,
     )
@@ -138,21 +169,26 @@ def probability(value: float | None) -> str:
     return f"{value:.2f}" if value >= 0.01 else f"{value:.1e}" if value >= 1e-12 else "<1e-12"
 
 
-def class_list(classes: Sequence[int]) -> str:
-    """Return class numbers with commas, the first few only."""
+def class_list(classes: Sequence[int | Way]) -> str:
+    """Return class numbers, or pairs, with commas, the first few only."""
     shown = ", ".join(str(index) for index in classes[:_SHOWN_CLASSES])
     more = len(classes) - _SHOWN_CLASSES
     return f"{shown} and {more} more" if more > 0 else shown or ABSENT
 
 
 def _success(result: DetectorResult) -> str:
-    shares = [
-        share
-        for index in result.suspect_classes
-        if result.success is not None and index < len(result.success)
-        if (share := result.success[index]) is not None and math.isfinite(share)
-    ]
+    found = (success_of(result, way) for way in suspects(result))
+    shares = [share for share in found if share is not None]
     if not shares:
         return ABSENT
     low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
     return high if low == high else f"{low} to {high}"
+
+
+def success_of(result: DetectorResult, way: Way) -> float | None:
+    """Return the share of held-out images that a trigger moves; None where it was not measured."""
+    if way.source is not None:
+        found = next((pair.success for pair in result.pairs if (pair.source, pair.target) == way), None)
+    else:
+        found = result.success[way.target] if result.success and way.target < len(result.success) else None
+    return found if found is not None and math.isfinite(found) else None

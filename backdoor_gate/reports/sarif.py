@@ -106,8 +106,8 @@ def _numbers(row: Row) -> str:
 
 
 def _fingerprint(report: AuditReport, finding: Finding) -> str:
-    classes = finding.row.classes if finding.row else ""
-    parts = (_model(report), clean(finding.rule), "blocks" if finding.blocks else "missing", classes)
+    suspects = finding.row.suspects if finding.row else ""
+    parts = (_model(report), clean(finding.rule), "blocks" if finding.blocks else "missing", suspects)
     return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
 

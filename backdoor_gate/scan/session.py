@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,16 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.scan import loading, probes
+from backdoor_gate.scan import embedding, loading, probes
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
-from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.detectors.interface import Context, Weakest
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers.images import Images
 
 if TYPE_CHECKING:
+    from backdoor_gate.illustrations import Embedding
     from backdoor_gate.scan.probes import Probes
 
 REPORTING_RESERVE = 0.05
@@ -46,6 +48,9 @@ faster."""
 
 ASSUMED_IN_USE = 1 << 30
 """Bytes of address space that torch and a network take, where the system does not say."""
+
+EMBEDDED_SUCCESS = 0.5
+"""Share of held-out images that a trigger must move to be worth a look at what it does within the network."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -68,9 +73,11 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
     model = loading.load(job.candidate, job.formats, job.architecture, num_classes)
     subject = Subject(model, spec, num_classes, device, deadline)
     images, facts = prepare(subject, clean, job.seed)
-    evidence = run_detectors(job, subject, images, on_progress)
+    triggers: dict[str, Weakest] = {}
+    evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
     runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
-    return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime)
+    shown = embed_weakest(subject, images, triggers)
+    return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime, embedding=shown)
 
 
 def shape_of(clean: CleanImages | None) -> DataShape | None:
@@ -131,8 +138,22 @@ class _Clock:
         return max(0.0, (time.monotonic() - self.started) * (self.planned - done) / done)
 
 
-def run_detectors(job: Job, subject: Subject, images: Probes, on_progress: OnProgress) -> tuple[Evidence, ...]:
-    """Run every detector of the job, in its order; a failure of one is evidence, and the others still run."""
+def run_detectors(
+    job: Job,
+    subject: Subject,
+    images: Probes,
+    on_progress: OnProgress,
+    keep: Callable[[str, Weakest], None] = lambda *_: None,
+) -> tuple[Evidence, ...]:
+    """Run every detector of the job, in its order; a failure of one is evidence, and the others still run.
+
+    Args:
+        job: what to run.
+        subject: the network.
+        images: the probes.
+        on_progress: called as the detectors move on.
+        keep: takes the name of a detector and the weakest trigger that it found.
+    """
     by_name = {detector.name: detector for detector in DETECTORS}
     activation_bytes = free_for_activations(job.limits.memory, subject.device)
     pairs = []
@@ -142,11 +163,22 @@ def run_detectors(job: Job, subject: Subject, images: Probes, on_progress: OnPro
             left = clock.seconds_left(subject.passes)
             on_progress(Progress(position, done, max(1, total), (first, last), left))
 
-        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report)
+        own = partial(keep, plan.name)
+        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report, own)
         pairs.append((by_name[plan.name], context))
     planned = sum(detector.planned_passes(context) for detector, context in pairs)
+    planned += embedding.planned_passes(images.held_out)
     clock = _Clock(time.monotonic(), max(1, planned), subject.passes)
     return tuple(run_one(detector, context) for detector, context in pairs)
+
+
+def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]) -> Embedding | None:
+    """Show within the network the trigger that is weakest for its detector; None where none works."""
+    working = [name for name, found in triggers.items() if found.success >= EMBEDDED_SUCCESS]
+    if not working:
+        return None
+    detector = min(working, key=lambda name: triggers[name].share)
+    return embedding.embed(subject, images.held_out, detector, triggers[detector])
 
 
 def run_one(detector: Detector, context: Context) -> Evidence:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from backdoor_gate.illustrations import Artefact, Embedding, Prediction
 from backdoor_gate.records import (
-    Artefact,
     AuditReport,
     Candidate,
     Cost,
@@ -18,6 +18,7 @@ from backdoor_gate.records import (
     Decision,
     DetectorResult,
     InputSpec,
+    Pair,
     PolicyRef,
     Runtime,
     Scan,
@@ -60,7 +61,7 @@ def candidate(name: str = "digits", version: str | None = "3") -> Candidate:
     )
 
 
-def patch(class_index: int = 7, size: int = 8) -> tuple[Artefact, ...]:
+def patch(class_index: int = 7, size: int = 8, source: int | None = None) -> tuple[Artefact, ...]:
     """Return a bright corner patch on grey, an example image, and both together."""
     trigger = np.full((1, size, size), 0.5, np.float32)
     trigger[:, -2:, -2:] = 1.0
@@ -68,7 +69,47 @@ def patch(class_index: int = 7, size: int = 8) -> tuple[Artefact, ...]:
     both = clean.copy()
     both[:, -2:, -2:] = 1.0
     arrays = {"trigger": trigger, "clean": clean, "triggered": both}
-    return tuple(Artefact(name, class_index, array) for name, array in arrays.items())
+    told = {"clean": Prediction(3, 0.998), "triggered": Prediction(class_index, 0.871)}
+    return tuple(
+        Artefact(name, class_index, array, source, prediction=told.get(name)) for name, array in arrays.items()
+    )
+
+
+def pair_strengths(classes: int = 10, planted: tuple[tuple[int, int], ...] = ((9, 4), (0, 1))) -> tuple[Pair, ...]:
+    """Return pairs of up to nine targets for each source: the planted ones weak, one censored, the others alike."""
+    random = np.random.default_rng(0)
+    ways = [(s, (s + 1 + t) % classes) for s in range(classes) for t in range(min(classes - 1, 9))]
+    ways = [*planted, *(way for way in ways if way not in planted)]
+    strengths = [0.004 if way in planted else float(np.exp(random.normal(-2.5, 0.4))) for way in ways]
+    strengths[-1] = None
+    return tuple(
+        Pair(s, t, strength, 0.95 if (s, t) in planted else 0.8, 10.0 + s)
+        for (s, t), strength in zip(ways, strengths, strict=True)
+    )
+
+
+def embedding(classes: int = 10, target: int = 4, source: int | None = 9) -> Embedding:
+    """Return clusters of clean images, and a cluster of those with the trigger near the target's."""
+    random = np.random.default_rng(1)
+    centres = random.normal(size=(classes, 16))
+    labels = np.arange(200) % classes
+    moved = np.flatnonzero(labels != target if source is None else labels == source)[:100]
+    order = np.concatenate([moved, np.setdiff1d(np.arange(200), moved)])
+    clean = centres[labels[order]] + random.normal(scale=0.3, size=(200, 16))
+    triggered = centres[target] + 0.8 + random.normal(scale=0.2, size=(len(moved), 16))
+    places = np.concatenate([clean, triggered]).astype(np.float32)
+    return Embedding(
+        components=places / np.linalg.norm(places, axis=0).max(),
+        shares=tuple(np.linspace(0.25, 0.01, 16).tolist()),
+        labels=(*labels[order].tolist(), *labels[moved].tolist()),
+        triggered=(False,) * 200 + (True,) * len(moved),
+        penultimate=True,
+        detector="pair_patch",
+        target=target,
+        source=source,
+        seconds=0.1,
+        model_passes=200 + len(moved),
+    )
 
 
 def scan() -> Scan:
@@ -151,6 +192,27 @@ def blocked() -> AuditReport:
     return report(Decision(Verdict.BLOCK, Suspicion.NONE, (7,), (f"neural_cleanse: {reason}",), results))
 
 
+def paired() -> AuditReport:
+    """Return a BLOCK by a detector that looks from class to class."""
+    reason = "the triggers of 9→4, 0→1 are weaker than the classes' closeness explains"
+    found = measured(
+        "pair_patch",
+        reason=reason,
+        blocking=True,
+        anomaly_index=6.5,
+        threshold=None,
+        p_value=None,
+        per_class=(*(0.05 + index / 100 for index in range(10)),),
+        suspect_classes=(4, 1),
+        pairs=pair_strengths(),
+        suspect_pairs=((9, 4), (0, 1)),
+        artefacts=(*patch(4, source=9), *patch(1, source=0)),
+    )
+    results = (*(measured(name) for name in REQUIRED), found)
+    decision = Decision(Verdict.BLOCK, Suspicion.NONE, (4, 1), (f"pair_patch: {reason}",), results)
+    return report(decision, scan=replace(scan(), embedding=embedding()), expected_detectors=(*REQUIRED, "pair_patch"))
+
+
 def inconclusive() -> AuditReport:
     reason = "timed out after 600 s"
     results = (
@@ -167,6 +229,10 @@ def refused() -> AuditReport:
 
 
 VERDICTS = {"pass": passed, "block": blocked, "inconclusive": inconclusive, "refused": refused}
+
+
+SAMPLES = {**VERDICTS, "pairs": paired}
+"""Every audit here, by name."""
 
 
 def hostile(name: str) -> AuditReport:

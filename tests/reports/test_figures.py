@@ -12,7 +12,8 @@ from PIL import Image
 from samples import HOSTILE, blocked, hostile, measured, passed, patch, scan
 
 from backdoor_gate.errors import OutputError
-from backdoor_gate.records import Artefact, AuditReport, InputSpec
+from backdoor_gate.illustrations import Artefact
+from backdoor_gate.records import AuditReport, InputSpec
 from backdoor_gate.reports import figures
 
 if TYPE_CHECKING:

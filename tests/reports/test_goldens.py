@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
-from samples import VERDICTS
+from samples import SAMPLES
 
 from backdoor_gate.reports import json_v1, junit, markdown
 from backdoor_gate.reports.console import verdict_view
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-by_verdict = pytest.mark.parametrize("verdict", VERDICTS)
+by_verdict = pytest.mark.parametrize("verdict", SAMPLES)
 
 
 @by_verdict
 def test_json(verdict: str, golden: Callable[[str, str], None]) -> None:
     # How well a picture is compressed depends on the machine's zlib.
-    golden(f"{verdict}.json", re.sub(r'"png": "[^"]+"', '"png": "…"', json_v1.render(VERDICTS[verdict]())))
+    golden(f"{verdict}.json", re.sub(r'"png": "[^"]+"', '"png": "…"', json_v1.render(SAMPLES[verdict]())))
 
 
 @by_verdict
 def test_junit(verdict: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"{verdict}.junit.xml", junit.render(VERDICTS[verdict]()))
+    golden(f"{verdict}.junit.xml", junit.render(SAMPLES[verdict]()))
 
 
 @by_verdict
 def test_markdown(verdict: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"{verdict}.md", markdown.render(VERDICTS[verdict]()))
+    golden(f"{verdict}.md", markdown.render(SAMPLES[verdict]()))
 
 
 @by_verdict
@@ -40,5 +40,5 @@ def test_console(verdict: str, golden: Callable[[str, str], None], tmp_path: Pat
     console = Console(
         width=100, color_system=None, force_terminal=False, record=True, file=(tmp_path / "log").open("w")
     )
-    console.print(verdict_view(VERDICTS[verdict](), [("junit", "out/junit.xml"), ("json", "out/report.json")]))
+    console.print(verdict_view(SAMPLES[verdict](), [("junit", "out/junit.xml"), ("json", "out/report.json")]))
     golden(f"{verdict}.txt", re.sub(r" +$", "", console.export_text(), flags=re.MULTILINE))

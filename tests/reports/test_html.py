@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from lxml import html as lxml_html
-from samples import HOSTILE, VERDICTS, blocked, hostile, inconclusive, measured, passed, patch, refused
+from samples import HOSTILE, SAMPLES, VERDICTS, blocked, hostile, inconclusive, measured, passed, patch, refused
 
 from backdoor_gate.catalogue import DETECTORS
-from backdoor_gate.records import Artefact, AuditReport, DataFacts
+from backdoor_gate.illustrations import Artefact
+from backdoor_gate.records import AuditReport, DataFacts
 from backdoor_gate.reports import html
 from backdoor_gate.reports.rows import rows
 from backdoor_gate.reports.text import clean
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from lxml.html import HtmlElement
 
-EVERY = {**VERDICTS, **{name: lambda text=text: hostile(text) for name, text in HOSTILE.items()}}
+EVERY = {**SAMPLES, **{name: lambda text=text: hostile(text) for name, text in HOSTILE.items()}}
 every_report = pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
 
 
@@ -88,9 +89,9 @@ def test_hostile_names_leave_nothing_invisible(name: str) -> None:
 # ---------------------------------------------------------------------------------------------- what it says
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("verdict", SAMPLES)
 def test_words(verdict: str, golden: Callable[[str, str], None]) -> None:
-    root = page(VERDICTS[verdict]())
+    root = page(SAMPLES[verdict]())
     for figure in root.xpath("//svg|//style"):
         figure.drop_tree()
     lines = [" ".join(line.split()) for line in root.text_content().splitlines()]
@@ -120,7 +121,9 @@ def test_where_no_detector_ran_no_card_repeats_the_reason() -> None:
 
 
 def test_every_detector_has_its_card_with_claim_and_blind_spot() -> None:
-    root = page(blocked())
+    audit = blocked()
+    results = tuple(measured(spec.name) for spec in DETECTORS)
+    root = page(replace(audit, decision=replace(audit.decision, detectors=results)))
     for spec in DETECTORS:
         text = words(card(root, spec.name))
         assert spec.title in text
@@ -150,9 +153,9 @@ def test_pictures_show_the_trigger_beside_the_clean_twin() -> None:
     assert words(pictures[0]).startswith("Recovered trigger of class 7 It sends 98% of the images held out to class 7.")
     alternatives = pictures[0].xpath(".//img/@alt")
     assert alternatives == [
-        "Class 7: an image without it, 8 by 8 pixels",
-        "Class 7: the same image with it, 8 by 8 pixels",
-        "Class 7: the trigger on grey, 8 by 8 pixels",
+        "Trigger of class 7: the trigger on grey; 8 by 8 pixels",
+        "Trigger of class 7: an image without it, taken for class 3, 100%; 8 by 8 pixels",
+        "Trigger of class 7: an image with it, taken for class 7, 87%; 8 by 8 pixels",
     ]
 
 

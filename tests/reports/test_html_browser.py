@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from samples import HOSTILE, VERDICTS, blocked, hostile
+from samples import HOSTILE, SAMPLES, blocked, hostile
 
 from backdoor_gate.reports import html
 
@@ -76,7 +76,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     driver.quit()
 
 
-EVERY = {**VERDICTS, "hostile": lambda: hostile(HOSTILE["markup"])}
+EVERY = {**SAMPLES, "hostile": lambda: hostile(HOSTILE["markup"])}
 every_report = pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
 
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from samples import HOSTILE, REQUIRED, VERDICTS, blocked, hostile, measured, passed, refused
 
-from backdoor_gate.records import Artefact, Cost
+from backdoor_gate.illustrations import Artefact
+from backdoor_gate.records import Cost
 from backdoor_gate.reports import json_v1
 from backdoor_gate.reports.text import clean
 
