@@ -1,6 +1,6 @@
 """Measure every network of the zoo with the shipped detectors and keep the raw class vectors.
 
-    python -m benchmarks.measure --split development [--only PATTERN] [--no-data] [--out FILE]
+    python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data] [--out FILE]
 
 Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
 thresholds can be worked out from these lines without the networks. Networks that are already in
@@ -71,25 +71,28 @@ def row(evidence: Evidence) -> dict[str, Any]:
     if not isinstance(evidence, Measured):
         return {"missing": evidence.reason}
     cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
-    return {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
+    pairs = [[pair.source, pair.target, pair.strength, pair.success, pair.lead] for pair in evidence.pairs]
+    told = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
+    return told | {"pairs": pairs} if pairs else told
 
 
 @click.command()
 @click.option("--split", default="development", type=click.Choice(["development", "evaluation"]))
+@click.option("--networks", type=click.Path(path_type=Path), default=ZOO, help="Folder of networks, with meta.json.")
 @click.option("--only", default="*", help="Pattern of network names.")
 @click.option("--no-data", is_flag=True, help="Measure on synthetic probes.")
 @click.option("--seed", default=0)
 @click.option("--threads", default=0, help="0: as many as there are cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
 def main(  # noqa: PLR0913, PLR0917 (one argument per option)
-    split: str, only: str, no_data: bool, seed: int, threads: int, out: Path | None
+    split: str, networks: Path, only: str, no_data: bool, seed: int, threads: int, out: Path | None
 ) -> None:
     """Measure the networks that are there and not yet in the output."""
     if threads:
         torch.set_num_threads(threads)
     out = out or ROOT / "benchmarks" / "results" / f"measured-{split}{'-no-data' if no_data else ''}.jsonl"
     done = {json.loads(line)["name"] for line in out.read_text().splitlines()} if out.exists() else set()
-    for path in sorted(ZOO.glob("*/meta.json")):
+    for path in sorted(networks.glob("*/meta.json")):
         meta = json.loads(path.read_text())
         if meta["split"] != split or meta["name"] in done or not fnmatch.fnmatch(meta["name"], only):
             continue

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan.folding import fold
 
 if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
@@ -39,6 +40,7 @@ class Subject:
         final_layer: its last linear layer, None where none was found.
         passes: images put through it so far.
         deadline: on the monotonic clock; no pass begins after it.
+        gives_probabilities: whether the network's own output is probabilities.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Subject:
         self.deadline = deadline
         self._network: nn.Module = model.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (_per_channel(values, device) for values in (spec.mean, spec.std))
-        output = self._first_output(num_classes)
+        probes = self._probes()
+        output = self._first_output(probes, num_classes)
         self.num_classes = output.shape[1]
-        self._probabilities = _are_probabilities(output)
+        self.gives_probabilities = _are_probabilities(output)
+        fold(self._network, lambda: self._output(probes))
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (N, K) logits of (N, C, H, W) images in the input range.
@@ -71,7 +75,7 @@ class Subject:
         A model that gives probabilities gives log-probabilities here.
         """
         output = self._output(images)
-        return (output + PROBABILITY_FLOOR).log() if self._probabilities else output
+        return (output + PROBABILITY_FLOOR).log() if self.gives_probabilities else output
 
     def _output(self, images: Tensor) -> Tensor:
         if time.monotonic() > self.deadline:
@@ -82,13 +86,16 @@ class Subject:
         output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))
         return output
 
-    def _first_output(self, num_classes: int | None) -> Tensor:
-        """Check the output on random images of the input range, with and without gradient."""
+    def _probes(self) -> Tensor:
+        """Return random images of the input range."""
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand((PROBES, *self.spec.shape), generator=generator)
-        probes = (self.spec.low + noise * (self.spec.high - self.spec.low)).to(self.device).requires_grad_()
+        return (self.spec.low + noise * (self.spec.high - self.spec.low)).to(self.device)
+
+    def _first_output(self, probes: Tensor, num_classes: int | None) -> Tensor:
+        """Check the output on the probes, with gradient."""
         try:
-            output = self._output(probes)
+            output = self._output(probes.clone().requires_grad_())
         except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             if "memory" in str(error):  # torch's allocators raise plain RuntimeErrors
                 raise

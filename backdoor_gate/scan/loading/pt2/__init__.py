@@ -10,6 +10,7 @@ import torch
 from backdoor_gate.errors import RefusedError, UnmeasuredError
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2.classifier import final_layer
+from backdoor_gate.scan.loading.pt2.folding import fold
 from backdoor_gate.scan.loading.pt2.graph import Graph, read_graph
 from backdoor_gate.scan.loading.pt2.members import open_package, refused
 from backdoor_gate.scan.loading.pt2.network import GraphNetwork
@@ -101,7 +102,7 @@ def read(archive: Archive, where: str) -> Exported:
         if name not in held[place]:
             raise refused(f"tensor missing: {shown(name)}", where)
         tensors[value] = held[place][name]
-    return Exported(GraphNetwork(graph, tensors, where), graph, state, where)
+    return Exported(GraphNetwork(*fold(graph, tensors), where), graph, state, where)
 
 
 def fixed_batch_error(batch: int, where: str) -> UnmeasuredError:

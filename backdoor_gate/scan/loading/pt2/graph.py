@@ -102,7 +102,7 @@ def _read(program: dict[str, Any], where: str) -> Graph:
     known = {*weights, images}.union(*(step.outputs for step in steps))
     if output not in known:
         raise refused(f"value not defined: {shown(output)}", where)
-    return Graph(weights, parameters, images, _shape(meta, where), _with_frees(steps, {*weights, output}), output)
+    return Graph(weights, parameters, images, _shape(meta, where), with_frees(steps, {*weights, output}), output)
 
 
 def _check_expressions(program: dict[str, Any], graph: dict[str, Any], where: str) -> None:
@@ -244,7 +244,7 @@ def _outputs(outputs: list[dict[str, Any]], where: str) -> tuple[tuple[str, ...]
     return tuple(names), len(names) > 1
 
 
-def _with_frees(steps: list[Step], kept: set[str]) -> tuple[Step, ...]:
+def with_frees(steps: list[Step], kept: set[str]) -> tuple[Step, ...]:
     """Note with each step the values that it is the last to use, so that they need not be held."""
     seen = set(kept)
     freed = []

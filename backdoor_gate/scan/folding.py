@@ -1,0 +1,143 @@
+"""Batch normalisation folded into the convolution before it: the same function, two passes over the memory fewer.
+
+A normalisation that uses its running statistics is an affine map, and so is a convolution; their product is one
+convolution. What follows what is seen on a pass over probes, so that any way of writing `forward` will do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+AGREEMENT = 1e-4
+"""Largest change of an output, as a share of the largest output, at which the folded network is the same network."""
+
+Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+
+
+class _Call(NamedTuple):
+    """One run of a layer. It holds the tensors, whose ids are unique only while they live."""
+
+    module: nn.Module
+    given: Tensor
+    given_version: int
+    """Counts the changes in place, such as an activation's."""
+    output: Tensor
+    output_version: int
+
+
+@torch.no_grad()
+def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
+    """Fold in place what can be; leave the network alone where that would change its output.
+
+    Args:
+        network: in evaluation mode, every parameter frozen.
+        run: returns the network's output, always for the same images.
+
+    Returns:
+        How many normalisations are gone.
+    """
+    before, pairs = _watched(network, run)
+    owners = {id(child): (module, name) for module in network.modules() for name, child in module.named_children()}
+    kept = []
+    for convolution, norm in pairs:
+        weight, bias = folded(
+            convolution.weight, convolution.bias, norm.weight, norm.bias, *_statistics(norm), norm.eps
+        )
+        if not (weight.isfinite().all() and bias.isfinite().all()):
+            continue
+        kept.append((convolution, norm, convolution.weight, convolution.bias))
+        convolution.weight = nn.Parameter(weight, requires_grad=False)
+        convolution.bias = nn.Parameter(bias, requires_grad=False)
+        setattr(*owners[id(norm)], nn.Identity())
+    if kept and not _same(before, run()):
+        for convolution, norm, own_weight, own_bias in kept:
+            convolution.weight, convolution.bias = own_weight, own_bias
+            setattr(*owners[id(norm)], norm)
+        return 0
+    return len(kept)
+
+
+def folded(  # noqa: PLR0913, PLR0917 (what the two layers consist of)
+    weight: Tensor,
+    bias: Tensor | None,
+    gain: Tensor | None,
+    shift: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the convolution that does both, computed in double precision.
+
+    Args:
+        weight: (O, I/groups, H, W) of the convolution.
+        bias: (O,) of the convolution, or None.
+        gain: (O,) of the normalisation, or None.
+        shift: (O,) of the normalisation, or None.
+        mean: (O,), running.
+        variance: (O,), running.
+        epsilon: of the normalisation.
+    """
+    scale = (variance.double() + epsilon).rsqrt()
+    if gain is not None:
+        scale = scale * gain.double()
+    offset = -mean.double() if bias is None else bias.double() - mean.double()
+    offset = offset * scale
+    if shift is not None:
+        offset = offset + shift.double()
+    return (weight.double() * scale.view(-1, 1, 1, 1)).to(weight.dtype), offset.to(weight.dtype)
+
+
+def _watched(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[Pair]]:
+    """Run the network once; return its output and each normalisation with the convolution whose output it got.
+
+    The class is compared, not its ancestors: a module of another class, a parametrised one or one with hooks may do
+    more than its name says.
+    """
+    calls: list[_Call] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if given:  # by position, as everyone does
+            calls.append(_Call(module, given[0], given[0]._version, output, output._version))
+
+    handles = [module.register_forward_hook(note) for module in _plain(network)]
+    try:
+        output = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = {call.module for call in calls if sum(other.module is call.module for other in calls) == 1}
+    alone = [call for call in calls if call.module in once]
+    made = {(id(call.output), call.output_version): call.module for call in alone if type(call.module) is nn.Conv2d}
+    pairs = []
+    for call in alone:
+        source = made.get((id(call.given), call.given_version))
+        if source is not None and isinstance(call.module, nn.BatchNorm2d):
+            pairs.append((source, call.module))
+    return output, pairs
+
+
+def _plain(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the convolutions, and the normalisations that use their running statistics."""
+    for module in network.modules():
+        hooked = module._forward_hooks or module._forward_pre_hooks
+        running = type(module) is nn.BatchNorm2d and not module.training and module.running_mean is not None
+        if (running or type(module) is nn.Conv2d) and not hooked:
+            yield module
+
+
+def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def _same(before: Tensor, after: Tensor) -> bool:
+    """Tell whether two outputs are equal up to rounding."""
+    change, largest = (after - before).abs().max(), before.abs().max()
+    return bool(change <= AGREEMENT * largest)

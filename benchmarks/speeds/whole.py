@@ -1,0 +1,129 @@
+"""A whole scan with the default detectors: its passes counted, its time from measured rates, or from doing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.records import Cost, Measured
+from backdoor_gate.scan import probes
+from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.detectors.inversion import InversionDetector
+from backdoor_gate.scan.detectors.max_margin import MaxMargin
+from backdoor_gate.scan.detectors.pair_inversion import PairInversion
+from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.session import free_for_activations, run_one
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.triggers import Images
+from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
+from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed
+from benchmarks.speeds.efficiency import CLASSES, MEMORY, clean
+from benchmarks.speeds.networks import KINDS, loaded, spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from backdoor_gate.scan.detectors import Detector
+
+IMAGES = 500
+"""Clean images: the policy's default."""
+
+RATE_IMAGES = {"cnn": 1200, "wrn16": 600, "resnet18": 144}
+"""Images to measure a rate on."""
+
+
+def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> dict[str, Any]:
+    """Count the passes of a default scan and tell its time; do the scan where that takes at most `most_seconds`."""
+    kind, model = KINDS[name], loaded(KINDS[name].build, seed)
+    images = clean(kind, seed, torch.device("cpu"), IMAGES)
+    spread(model.network, images.images)
+    subject = Subject(model, spec(kind), CLASSES, device)
+    images = images.to(device)
+    split = probes.from_clean(Images(images.images, probes.predict(subject, images.images)), seed)
+    contexts = {detector.name: context(subject, split, detector.name, seed) for detector in DETECTORS}
+    planned = {detector.name: passes(detector, contexts[detector.name]) for detector in DETECTORS}
+    gradients, forwards = (sum(row[part] for row in planned.values()) for part in ("leading", "evidence"))
+    rates = measured_rates(subject, split.optimise, RATE_IMAGES[name])
+    told = {unit: gradients / rates["leading"][unit] + forwards / rates["evidence"][unit] for unit in rates["leading"]}
+    result = {
+        "network": kind.title,
+        "threads": torch.get_num_threads(),
+        "passes": planned,
+        "passes_in_all": {"leading": gradients, "evidence": forwards},
+        "images_per_second": rates,
+        "told": {"cpu_seconds": round(told["per_cpu_second"], 1), "wall_seconds": round(told["per_second"], 1)},
+    }
+    if told["per_second"] <= most_seconds:
+        result["done"] = done(contexts)
+    return result
+
+
+@torch.no_grad()
+def spread(network: nn.Module, images: Tensor) -> None:
+    """Make an untrained network name all classes equally often, as a trained one does: pairs need images of each."""
+    head = network[-1]  # type: ignore[index]
+    logits = torch.cat([network(chunk) for chunk in torch.split(images, INFERENCE_CHUNK)])
+    scale, middle = logits.std(dim=0), logits.mean(dim=0)
+    head.bias.copy_((head.bias - middle) / scale)
+    head.weight.div_(scale[:, None])
+
+
+def context(subject: Subject, split: probes.Probes, name: str, seed: int) -> Context:
+    """Return what a scan gives a detector."""
+    made = BY_NAME[name].settings()
+    settings = {setting: getattr(made, setting) for setting in made.__slots__}  # type: ignore[attr-defined]
+    return Context(subject, split, settings, seed, free_for_activations(MEMORY, subject.device))
+
+
+def passes(detector: Detector, given: Context) -> dict[str, int]:
+    """Return how many images a detector plans to put through the network, with and without a gradient."""
+    planned, settings, classes = detector.planned_passes(given), given.settings, given.subject.num_classes
+    leading = 0
+    if isinstance(detector, MaxMargin):
+        leading = classes * settings["restarts"] * settings["steps"]
+    elif isinstance(detector, InversionDetector | PairInversion):
+        arms = classes * min(classes - 1, MOST_BLOCKS) if isinstance(detector, PairInversion) else classes
+        leading = arms * settings["steps"] * settings["images"]
+    return {"leading": leading, "evidence": planned - leading}
+
+
+def measured_rates(subject: Subject, images: Images, wanted: int) -> dict[str, dict[str, float]]:
+    """Return images per second of passes with a gradient to the images, and of passes without."""
+    chunk = images.images[:INFERENCE_CHUNK] if wanted > INFERENCE_CHUNK else images.images[:36]
+    times = max(1, wanted // len(chunk))
+
+    def with_gradient() -> None:
+        for _ in range(times):
+            given = chunk.clone().requires_grad_()
+            torch.autograd.grad(subject.logits(given).sum(), given)
+
+    def without() -> None:
+        with torch.no_grad():
+            for _ in range(times):
+                subject.logits(chunk)
+
+    runs: dict[str, Callable[[], None]] = {"leading": with_gradient, "evidence": without}
+    samples = in_turn({name: timed(run) for name, run in runs.items()}, rounds=2)
+    return {name: least(found).rates(times * len(chunk)) for name, found in samples.items()}
+
+
+def done(contexts: dict[str, Context]) -> dict[str, Any]:
+    """Run every detector once, one after the other, as a scan does."""
+    watch, rows = Stopwatch(), {}
+    for detector in DETECTORS:
+        own = Stopwatch()
+        evidence = run_one(detector, contexts[detector.name])
+        spent, cost = own.read(), getattr(evidence, "cost", Cost())
+        rows[detector.name] = {
+            "status": "measured" if isinstance(evidence, Measured) else evidence.reason,
+            "passes": cost.model_passes,
+            "cpu_seconds": round(spent.cpu, 2),
+            "wall_seconds": round(spent.wall, 2),
+        }
+    spent = watch.read()
+    return {"cpu_seconds": round(spent.cpu, 1), "wall_seconds": round(spent.wall, 1), "detectors": rows}
