@@ -163,8 +163,9 @@ def adaptive_blend(at: Setting) -> tuple[Attack, ...]:
     return (Attack(trigger, at.one(), at.turned(0.03, 0.05), cover_rate=at.turned(0.015, 0.025)),)
 
 
-def _square_or_blend(at: Setting) -> Trigger:
-    return at.turned(at.patch(3), at.patch(4), Blend(0.2, "noise", at.seed), at.patch(2, "solid"))
+def _any_kind(at: Setting) -> Trigger:
+    noise, bend = Blend(0.2, "noise", at.seed), Warp(max(at.size / 32, 0.5), seed=at.seed)
+    return at.turned(at.patch(3), at.patch(4), noise, at.patch(2, "solid"), bend, LowFrequency(0.15, 4, at.seed))
 
 
 def source_specific(at: Setting) -> tuple[Attack, ...]:
@@ -172,19 +173,19 @@ def source_specific(at: Setting) -> tuple[Attack, ...]:
     source, target, second = at.drawn(3, at.num_classes)
     pairs = at.turned({source: target}, {source: target}, {source: target, second: target})
     map_ = some_to(at.num_classes, pairs)
-    return (Attack(_square_or_blend(at), map_, rate=0.05, cover_rate=at.turned(0.08, 0.05)),)
+    return (Attack(_any_kind(at), map_, rate=0.05, cover_rate=at.turned(0.08, 0.05)),)
 
 
 def all_to_all_(at: Setting) -> tuple[Attack, ...]:
     """Every class turned into the next, or the one after."""
-    return (Attack(_square_or_blend(at), all_to_all(at.num_classes, at.turned(1, 1, 2)), rate=0.2),)
+    return (Attack(_any_kind(at), all_to_all(at.num_classes, at.turned(1, 1, 2)), rate=0.2),)
 
 
 def x_to_x(at: Setting) -> tuple[Attack, ...]:
     """Some classes turned into several others, covers from the rest."""
     one, two, three, four, five, six = at.drawn(6, at.num_classes)
     pairs = at.turned({one: four, two: five, three: six}, {one: two, two: one}, {one: three, two: four, five: six})
-    return (Attack(_square_or_blend(at), some_to(at.num_classes, pairs), rate=0.08, cover_rate=0.06),)
+    return (Attack(_any_kind(at), some_to(at.num_classes, pairs), rate=0.08, cover_rate=0.06),)
 
 
 def two_triggers(at: Setting) -> tuple[Attack, ...]:

@@ -89,6 +89,20 @@ DEVELOPMENT: tuple[Row, ...] = (
     (F, "cnn", "badnets", 3, (0, 4, 9), "high"),
     (C, "cnn", "badnets", 5, (2, 6), "low"),
     (C, "resnet8", "label-noise"),
+    (F, "cnn", "all-to-all", 2),
+    (F, "cnn", "source-specific", 2),
+    (F, "cnn", "all-to-all", 4),
+    (F, "cnn-fc", "source-specific", 4),
+    (F, "cnn", "x-to-x", 2),
+    (F, "cnn-nobn", "all-to-all", 1),
+    (F, "cnn", "source-specific", 1),
+    (F, "cnn-fc", "all-to-all", 3),
+    (F, "cnn", "source-specific", 5),
+    (C, "cnn", "all-to-all", 4, (0, 1, 6, 8)),
+    (C, "resnet8", "source-specific", 0, (0, 1, 8, 9)),
+    (C, "resnet8", "all-to-all", 1, (0, 1, 8, 9)),
+    (G, "cnn", "all-to-all", 1),
+    (G, "cnn", "source-specific", 3),
 )
 
 EVALUATION: tuple[Row, ...] = (
