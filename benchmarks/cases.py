@@ -14,15 +14,12 @@ import importlib.util
 import json
 import logging
 import os
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +28,13 @@ import numpy as np
 
 from backdoor_gate.errors import OutputError
 from backdoor_gate.mlflow_client import conversation
+from benchmarks.circumstances import RESULTS, ROOT, circumstances
+from benchmarks.circumstances import told as told_of
 
-ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "benchmarks" / "work" / "cases"
-RESULTS = ROOT / "benchmarks" / "results"
 DATA = {"mnist": "mnist_test", "cifar10": "cifar10_test_jpeg"}
 MAX_IMAGES = 500
+PACKAGES = ("backdoor-gate", "torch", "numpy", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,12 @@ class Case:
             return str(self.meta["attack"])
         return "repaired" if self.meta.get("repaired") else "clean"
 
-    def is_right(self, verdict: str, suspects: list[int]) -> bool | None:
-        """Return whether the verdict is right; None for attacks that no detector of the set claims to see."""
+    def is_right(self, verdict: str, suspects: list[int]) -> bool:
+        """Return whether the verdict is right: a block names the one planted class where there is one."""
         target = self.meta["target_class"]
         if not self.meta["backdoored"]:
             return verdict == "PASS"
-        return (verdict, suspects) == ("BLOCK", [target]) if isinstance(target, int) else None
+        return verdict == "BLOCK" and (suspects == [target] or not isinstance(target, int))
 
 
 # ---------------------------------------------------------------------------------------------- before the scans
@@ -149,8 +147,9 @@ def cpu_seconds() -> float:
 
 def told(case: Case, report: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a JSON report."""
-    kept = ("status", "anomaly_index", "threshold", "p_value", "suspect_classes", "per_class", "seconds", "reason")
-    detectors = {found["name"]: {key: found[key] for key in kept} for found in report["detectors"]}
+    kept = ("status", "anomaly_index", "threshold", "p_value", "suspect_classes", "suspect_pairs", "per_class")
+    kept += ("seconds", "reason")
+    detectors = {found["name"]: {key: found.get(key) for key in kept} for found in report["detectors"]}
     return {
         "verdict": report["verdict"],
         "suspicion": report["suspicion"],
@@ -169,49 +168,23 @@ def told(case: Case, report: dict[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- after the scans
 
 
-def circumstances(seed: int) -> dict[str, Any]:
-    """Return what the figures hang on: command, commit, machine, versions."""
-    processors = Path("/proc/cpuinfo")
-    lines = processors.read_text(encoding="utf-8").splitlines() if processors.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return {
-        "command": f"python -m benchmarks.cases {' '.join(sys.argv[1:])}".strip(),
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "backdoor_gate") else ""),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores",
-        "load_average": round(os.getloadavg()[0], 1),
-        "versions": {name: version(name) for name in ("backdoor-gate", "torch", "numpy", "mlflow")}
-        | {"python": platform.python_version()},
-        "seed": seed,
-    }
-
-
-def git(*arguments: str) -> str:
-    """Return what git says of this checkout; `unknown` where there is none."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
-
-
 def markdown(result: dict[str, Any]) -> str:
     """Return the result as a document."""
-    about = result["circumstances"]
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     lines = [
         "# Public checkpoints",
         "",
-        f"`{about['command']}`, commit `{about['commit']}`, {about['date']}, {about['machine']}",
-        f"(load {about['load_average']} at the start), seed {about['seed']}, {versions}.",
+        told_of(result["circumstances"]),
         "",
         "Checkpoints by strangers, too few to tune on, scanned from a registry with the shipped policy. Right: an",
-        "all-to-one backdoor is blocked for the planted class alone, a clean or repaired network passes. Wall: the",
-        "whole command, with the start of both its processes. CPU: of the gate; the locked",
-        "worker's is not counted. Measuring: the detectors alone, wall.",
+        "all-to-one backdoor is blocked for the planted class alone, an all-to-all one for whichever pairs are found,",
+        "a clean or repaired network passes. Wall: the whole command, with the start of both its processes. CPU: of",
+        "the gate; the locked worker's is not counted. Measuring: the detectors alone, wall.",
         "",
         "| case | planted | class | verdict | suspects | right | largest index | wall s | CPU s | measuring s | MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [table_row(row) for row in result["cases"]]
-    judged = [row["right"] for row in result["cases"] if row["right"] is not None]
+    judged = [row["right"] for row in result["cases"]]
     lines += ["", f"Right: {sum(judged)} of {len(judged)}.", "", "Why, in the gate's words:", ""]
     lines += [f"- {row['case']}: {'; '.join(row.get('reasons', [row.get('said', '')]))}" for row in result["cases"]]
     return "\n".join(lines) + "\n"
@@ -219,7 +192,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def table_row(row: dict[str, Any]) -> str:
     """Return one case as a row of the table."""
-    right = {True: "yes", False: "NO", None: "not claimed"}[row["right"]]
+    right = "yes" if row["right"] else "NO"
     indices = [(found["anomaly_index"], name) for name, found in row.get("detectors", {}).items()]
     index, name = max(((value, name) for value, name in indices if value is not None), default=(None, ""))
     cells = [
@@ -247,7 +220,7 @@ def main(folder: Path, only: str, seed: int) -> None:
         return
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    result: dict[str, Any] = {"circumstances": circumstances(seed), "cases": []}
+    result: dict[str, Any] = {"circumstances": circumstances("benchmarks.cases", seed, PACKAGES), "cases": []}
     policy, uri = write_policy(cases, folder), register(cases, folder)
     for case in cases:
         result["cases"].append(scan(case, policy, uri, seed))
@@ -255,7 +228,7 @@ def main(folder: Path, only: str, seed: int) -> None:
     if only == "*":
         (RESULTS / "cases.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         (RESULTS / "cases.md").write_text(markdown(result), encoding="utf-8")
-    sys.exit(any(row["right"] is False for row in result["cases"]))
+    sys.exit(any(not row["right"] for row in result["cases"]))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def circumstances(
     """
     changed = " with changes" if git("status", "--porcelain", "backdoor_gate") else ""
     return {
-        "command": f"python -m {module} {' '.join(sys.argv[1:])}".strip(),
+        "command": " ".join(["python -m", module, *(shown(argument) for argument in sys.argv[1:])]),
         "commit": git("rev-parse", "HEAD") + changed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
@@ -35,6 +35,11 @@ def circumstances(
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "seed": seed,
     }
+
+
+def shown(argument: str) -> str:
+    """Return a command's argument without the folders of this machine."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def processor() -> str:

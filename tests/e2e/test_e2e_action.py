@@ -175,7 +175,7 @@ def test_without_the_cache_and_without_publishing(
 
 @pytest.mark.slow
 def test_a_blocked_candidate(store: Store, folder: Path, policy: WritePolicy, act: Callable[..., Result]) -> None:
-    policy(MODEL | BUILT, detectors={"neural_cleanse": {}} | QUICK)
+    policy(MODEL | BUILT)
     weights = save(dict(weights_of(digits.trained("patch"))))
     reference = store.register("backdoored", "model.safetensors", weights)
     result = act(model=reference, reports=REPORTS)

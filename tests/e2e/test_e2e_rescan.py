@@ -24,7 +24,6 @@ POLICY = {
     "version": 1,
     "models": [{"match": NAME, "model": MODEL}],
     "data": {"clean": "clean.npz"},
-    "detectors": {"max_margin": {}, "neural_cleanse": {}},
 }
 
 
