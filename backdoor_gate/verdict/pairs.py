@@ -66,10 +66,15 @@ class Residuals:
     spread: float
 
 
-def residuals(pairs: Sequence[Pair]) -> Residuals | None:
-    """Return the residual of every pair; None where no trigger works at all."""
+def residuals(pairs: Sequence[Pair], largest: float = math.inf) -> Residuals | None:
+    """Return the residual of every pair; None where fewer than half of the triggers work: nothing is usual then.
+
+    Args:
+        pairs: as measured.
+        largest: strength above which a trigger counts as not working.
+    """
     known = [pair.strength for pair in pairs if pair.strength is not None]
-    if not known:
+    if 2 * len(known) < len(pairs):
         return None
     sources, targets = np.array([pair.source for pair in pairs]), np.array([pair.target for pair in pairs])
     # A trigger that never worked needs at least as much as the strongest that did.
@@ -77,7 +82,12 @@ def residuals(pairs: Sequence[Pair]) -> Residuals | None:
     leads = np.log([max(pair.lead, LEAST_LEAD) for pair in pairs])
     strengths, leads = (_polished(values, sources, targets) for values in (strengths, leads))
     values = _polished(strengths - slope(leads, strengths) * leads, sources, targets)
-    works = np.array([pair.strength is not None and (pair.success or 0.0) >= WORKING_SUCCESS for pair in pairs])
+    works = np.array(
+        [
+            pair.strength is not None and pair.strength <= largest and (pair.success or 0.0) >= WORKING_SUCCESS
+            for pair in pairs
+        ]
+    )
     return Residuals(values, works, CONSISTENCY * float(np.median(np.abs(values))))
 
 
@@ -140,9 +150,9 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
     if censored > allowed * len(pairs):
         reason = f"no trigger was found for {censored} of {len(pairs)} pairs of classes (at most {allowed:.0%})"
         return replace(result, status=Status.INCONCLUSIVE, reason=reason)
-    found = residuals(pairs)
+    found = residuals(pairs, scale.largest)
     if found is None:
-        return replace(result, reason="no trigger moves any class to another")
+        return replace(result, reason="most classes cannot be moved to one another at all")
     lowest = float(np.where(found.works, found.values, math.inf).min())
     if math.isfinite(lowest) and found.spread > 0:
         result = replace(result, anomaly_index=-lowest / found.spread)

@@ -22,6 +22,7 @@ class Scale:
 
     Attributes:
         absolute: a strength at or below it is small whatever the other classes.
+        absolute_few: the same where there are too few classes to compare; None: `absolute` then too.
         of_median: a strength below this share of the median class is small.
         of_runner_up: a strength at or below this share of the next class is small.
         comparable: shares only count for strengths up to this one.
@@ -35,6 +36,7 @@ class Scale:
     """
 
     absolute: float | None = None
+    absolute_few: float | None = None
     of_median: float | None = None
     of_runner_up: float | None = None
     comparable: float = math.inf
@@ -47,8 +49,8 @@ class Scale:
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=1.4),
-    "neural_cleanse": Scale(absolute=0.015, of_median=0.25, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.5, of_runner_up=0.6, supports=0.8),
+    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.25, supports=0.8),
+    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, supports=0.8),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
 }
 
@@ -60,18 +62,20 @@ class PairScale:
     Attributes:
         alone: at or below it one pair by itself counts as planted.
         together: at or below it the geometric mean over the best map of all sources does.
+        largest: a stronger trigger is none that an attacker would plant, and counts for neither.
         max_unmeasured: as in `Scale`.
     """
 
     alone: float
     together: float
+    largest: float
     max_unmeasured: float | None = None
 
 
 PAIR_SCALES: dict[str, PairScale] = {
-    "pair_patch": PairScale(alone=0.28, together=0.6),
-    "pair_spectral": PairScale(alone=0.38, together=0.64),
-    "pair_warp": PairScale(alone=0.2, together=0.62, max_unmeasured=1.0),
+    "pair_patch": PairScale(alone=0.25, together=0.58, largest=0.03),
+    "pair_spectral": PairScale(alone=0.22, together=0.6, largest=0.25),
+    "pair_warp": PairScale(alone=0.15, together=0.55, largest=2.0, max_unmeasured=1.0),
 }
 
 
@@ -88,8 +92,9 @@ def why_small(scale: Scale, values: Sequence[float | None], class_index: int, un
     value = values[class_index]
     if value is None:
         return None
-    if scale.absolute is not None and value <= scale.absolute:
-        return f"{value:.4g} {unit} is at most {scale.absolute:g}"
+    absolute = scale.absolute_few if few and scale.absolute_few is not None else scale.absolute
+    if absolute is not None and value <= absolute:
+        return f"{value:.4g} {unit} is at most {absolute:g}"
     if few or value > scale.comparable:
         return None
     middle, rival = median_of(values), runner_up(values, class_index)

@@ -25,16 +25,17 @@ REQUIRED_SUCCESS = 0.95
 """Success rate on the optimisation images at which strengths are compared. Above the 0.9 that a verdict asks for on
 held-out images, since a trigger always does a little worse on images that it has not seen."""
 
-LEAST_SUCCESS = 0.9
-"""Below this on the optimisation images a trigger does not work at all."""
+LEAST_SUCCESS = 0.85
+"""Below this on the optimisation images a trigger does not work at all. A verdict asks for 0.9 on held-out images: what
+lies between is measured, so that the other classes are compared with it."""
 
 WEAKEST, STRONGEST = 0.64, 2.44
-"""Multiples of the optimised strength between which the crossing is searched."""
+"""Multiples of the optimised strength between which the crossing is searched. A warp twice as strong often works less."""
 
 BISECTIONS = 3
-"""On a log scale: the crossing is known to 6 % below the optimised strength and to 12 % above, before interpolation."""
+"""On a log scale: the crossing is known to 6 %, before interpolation."""
 
-SETTLING_ROUNDS = BISECTIONS + 2
+SETTLING_ROUNDS = BISECTIONS + 3
 """Replays of every trigger until it is settled."""
 
 SETTLING_IMAGES = 125
@@ -122,13 +123,15 @@ def settle(
         return success_rates(logits, family, scaled, arms, images, SETTLING_IMAGES)
 
     as_it_came = torch.zeros(len(arms), device=arms.target.device)
-    weakest, strongest = as_it_came + math.log(WEAKEST), as_it_came + math.log(STRONGEST)
-    now, most = rates(as_it_came), rates(strongest)
-    best = torch.maximum(now, most)
+    ladder = [as_it_came + math.log(factor) for factor in (WEAKEST, 1.0, math.sqrt(STRONGEST), STRONGEST)]
+    reached = [torch.zeros_like(as_it_came), *(rates(rung) for rung in ladder[1:])]
+    best = torch.stack(reached).amax(dim=0)
     required = best.clamp_max(REQUIRED_SUCCESS)
-    enough = now >= required
-    low, rate_low = torch.where(enough, weakest, as_it_came), torch.where(enough, 0.0, now)
-    high, rate_high = torch.where(enough, as_it_came, strongest), torch.where(enough, now, most)
+    low, rate_low, high, rate_high = ladder[-2], reached[-2], ladder[-1], reached[-1]
+    for below, above in ((1, 2), (0, 1)):  # the lowest rung that is enough counts
+        enough = reached[above] >= required
+        low, rate_low = torch.where(enough, ladder[below], low), torch.where(enough, reached[below], rate_low)
+        high, rate_high = torch.where(enough, ladder[above], high), torch.where(enough, reached[above], rate_high)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         rate = rates(middle)

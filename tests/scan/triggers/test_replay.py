@@ -114,7 +114,7 @@ def test_the_arms_target_counts_not_its_place() -> None:
     assert success_rates(threshold, FAMILY, (torch.tensor([1.0, -1.0]),), arms, images).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.93, True), (0.88, False)])
+@pytest.mark.parametrize(("share", "expected"), [(0.93, True), (0.82, False)])
 def test_a_trigger_that_a_few_images_resist_works_at_its_best_success(share: float, expected: bool) -> None:
     count = round(share * SETTLING_IMAGES)
     resisting = flat(torch.full((SETTLING_IMAGES - count,), -1e9))
