@@ -76,8 +76,12 @@ def _assess_all(scan: Scan, judgement: Judgement) -> tuple[DetectorResult, ...]:
 
 
 def _suspects(results: Sequence[DetectorResult]) -> tuple[int, ...]:
-    """Return the classes that blocking detectors suspect, the most extreme of the most certain detector first."""
-    blocking = sorted((r for r in results if r.blocking), key=lambda r: -(r.anomaly_index or 0.0))
+    """Return the classes that blocking detectors suspect, the most extreme of the most certain detector first.
+
+    A class that all others can be sent to comes before the targets of single sources: those follow from it.
+    """
+    blocking = [result for result in results if result.blocking]
+    blocking.sort(key=lambda result: (bool(result.suspect_pairs), -(result.anomaly_index or 0.0)))
     return tuple(dict.fromkeys(k for result in blocking for k in result.suspect_classes))
 
 

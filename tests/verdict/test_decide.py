@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from evidence import INVERSIONS, NAMES, anything, clean, judgement, planted, scan_of, scans, with_values
+from evidence import (
+    INVERSIONS,
+    NAMES,
+    anything,
+    clean,
+    innocent_pairs,
+    judgement,
+    planted,
+    scan_of,
+    scans,
+    with_pairs,
+    with_values,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -228,6 +240,17 @@ def test_an_audit_that_ended_early(error: RefusedError, verdict: Verdict) -> Non
     assert decision.verdict is verdict
     assert decision.reasons == (str(error),)
     assert decision.detectors == ()
+
+
+def test_a_class_that_all_can_be_sent_to_comes_before_the_targets_of_pairs() -> None:
+    pairs = [
+        replace(pair, strength=pair.strength * 0.01) if (pair.source, pair.target) == (7, 9) and pair.strength else pair
+        for pair in innocent_pairs(0.01)
+    ]
+    scan = scan_of([planted("neural_cleanse", 3), with_pairs("pair_patch", pairs)])
+    decision = decide(scan, judgement())
+    assert decision.suspect_classes == (3, 9)
+    assert decision.detectors[1].suspect_pairs == ((7, 9),)
 
 
 def test_coverage_names_what_was_and_was_not_looked_for() -> None:

@@ -30,7 +30,7 @@ LEAST_SUCCESS = 0.85
 lies between is measured, so that the other classes are compared with it."""
 
 WEAKEST, STRONGEST = 0.64, 2.44
-"""Multiples of the optimised strength between which the crossing is searched. A warp twice as strong often works less."""
+"""Multiples of the optimised strength between which the crossing is searched. A warp twice as strong often fails."""
 
 BISECTIONS = 3
 """On a log scale: the crossing is known to 6 %, before interpolation."""
