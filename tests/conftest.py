@@ -103,6 +103,12 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
     pytest.fail(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
 
 
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let children hear it: a shell ignores it for what it starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--renew-goldens",
