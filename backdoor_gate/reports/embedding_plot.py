@@ -10,6 +10,7 @@ from backdoor_gate.reports.drawing import Plot, canvas, svg
 from backdoor_gate.reports.rows import Way
 from backdoor_gate.reports.svg import COLOURS
 from backdoor_gate.reports.text import clean
+from backdoor_gate.reports.tsne import embed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,6 @@ _LABELLED_CLASSES = 20
 _FEWEST = 10
 """Images below which t-SNE has no neighbourhoods to keep."""
 _PERPLEXITY = 30
-_ITERATIONS = 300
 
 
 def embedding_plots(embedding: Embedding) -> tuple[Plot, ...]:
@@ -38,34 +38,24 @@ def embedding_plots(embedding: Embedding) -> tuple[Plot, ...]:
     return tuple(found)
 
 
-def tsne(components: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def tsne(components: NDArray[np.float32]) -> NDArray[np.float64] | None:
     """Return places (N, 2) that keep neighbours together; None for too few images, or where they do not differ."""
-    # Slow to import, and only this figure needs it.
-    from sklearn.manifold import TSNE  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
     count = len(components)
-    if count < _FEWEST or not float(np.ptp(components[:, 0])) > 0:
+    if count < _FEWEST or components.shape[1] < 2 or not float(np.ptp(components[:, 0])) > 0:
         return None
-    machine = TSNE(
-        perplexity=min(_PERPLEXITY, (count - 1) / 3),
-        init="pca",
-        random_state=0,
-        max_iter=_ITERATIONS,
-    )
-    with threadpool_limits(1):  # several threads add up in any order, and then no two reports are the same
-        places: NDArray[np.float32] = machine.fit_transform(components)
+    with np.errstate(all="ignore"):  # what is not finite is left out below
+        places = embed(components, min(_PERPLEXITY, (count - 1) / 3))
     return places if np.isfinite(places).all() else None
 
 
-def _plot(embedding: Embedding, places: NDArray[np.float32], name: str, axes: tuple[str, str], words: str) -> Plot:
+def _plot(embedding: Embedding, places: NDArray[np.floating], name: str, axes: tuple[str, str], words: str) -> Plot:
     with canvas(*_SIZE) as figure:
         _draw(figure.add_subplot(), embedding, places, axes)
         _legend(figure, embedding)
         return Plot(svg(figure, f"embedding-{name}"), words)
 
 
-def _draw(axes: Axes, embedding: Embedding, places: NDArray[np.float32], titles: tuple[str, str]) -> None:
+def _draw(axes: Axes, embedding: Embedding, places: NDArray[np.floating], titles: tuple[str, str]) -> None:
     labels, triggered = np.array(embedding.labels), np.array(embedding.triggered)
     kinds = (
         (~triggered & (labels != embedding.target), "o", "muted", 3.0),
