@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from backdoor_gate.errors import OutputError
 
 if TYPE_CHECKING:
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """Environment variable: a file that the Markdown report is appended to."""
+
+
+def measuring_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that say where a scan runs, with which seed, and which registry it asks."""
+    options = (
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N"),
+        click.option(
+            "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def signer_of(policy: Policy) -> Signer:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backdoor_gate.cli.auditing import add_to_summary, audited, check_writable, publisher_for, signer_of
+from backdoor_gate.cli.auditing import (
+    add_to_summary,
+    audited,
+    check_writable,
+    measuring_options,
+    publisher_for,
+    signer_of,
+)
 from backdoor_gate.cli.exits import UNWRITTEN, complain, emit, printing
 from backdoor_gate.cli.kinds import Target, duration, summaries
 from backdoor_gate.errors import OutputError
@@ -55,9 +62,7 @@ if TYPE_CHECKING:
     callback=summaries,
     help="Summary to write: json, junit or markdown. May be given several times.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N")
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+@measuring_options
 @click.option("--json", is_flag=True, help="Print the summary in JSON, and nothing else, to standard output.")
 @click.option("--quiet", is_flag=True, help="No progress, and one line in place of the summary.")
 def rescan(  # noqa: PLR0913, PLR0917 (one argument per option)

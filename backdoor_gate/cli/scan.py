@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backdoor_gate.cli.auditing import add_to_summary, audited, check_writable, publisher_for, signer_of
+from backdoor_gate.cli.auditing import (
+    add_to_summary,
+    audited,
+    check_writable,
+    measuring_options,
+    publisher_for,
+    signer_of,
+)
 from backdoor_gate.cli.completion import report_targets
 from backdoor_gate.cli.kinds import Target, duration, targets
 from backdoor_gate.cli.showing import chosen, show
@@ -52,9 +59,7 @@ if TYPE_CHECKING:
 @click.option(
     "--budget", callback=duration, metavar="TIME", help="Wall time such as 10m, in place of the policy's limits.time."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N")
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+@measuring_options
 @click.option("--json", is_flag=True, help="Print the report in JSON, and nothing else, to standard output.")
 @click.option("--verbose", is_flag=True, help="Print the value of every class, too.")
 @click.option("--quiet", is_flag=True, help="No progress, and one line in place of the report.")
