@@ -13,15 +13,11 @@ start.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
 
@@ -31,9 +27,9 @@ from backdoor_gate.errors import RefusedError, UnmeasuredError
 from backdoor_gate.records import Declared, Job, Limits
 from backdoor_gate.worker import bubblewrap, identity, landlock, launch
 from backdoor_gate.worker.cell import Cell
+from benchmarks.circumstances import RESULTS, circumstances
 
-ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "benchmarks" / "results" / "lockdown.json"
+OUT = RESULTS / "lockdown.json"
 TARGET_MS = 150
 
 CHILD = """
@@ -121,22 +117,12 @@ def available(folder: Path) -> list[str]:
     return found
 
 
-def circumstances(runs: int) -> dict[str, object]:
+def situation() -> dict[str, object]:
     """Return what the figures hang on."""
-    git = ("git", "-C", str(ROOT))
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "backdoor_gate/worker"], capture_output=True, text=True, check=False
-    ).stdout
-    return {
-        "command": f"python -m benchmarks.lockdown --runs {runs}",
-        "commit": commit + (" with changes" if changed else ""),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
-        "load_average": round(os.getloadavg()[0], 1),
+    return circumstances("benchmarks.lockdown", seed=0, packages=("backdoor-gate", "torch")) | {
+        "kernel": f"{platform.machine()}, Linux {platform.release()}",
         "landlock": landlock.version(),
         "as_root_with_own_user": identity.choose() is not None,
-        "versions": {"torch": version("torch"), "python": platform.python_version()},
     }
 
 
@@ -145,7 +131,7 @@ def circumstances(runs: int) -> dict[str, object]:
 @click.option("--out", default=OUT, show_default=False, type=click.Path(path_type=Path), help="Where the figures go.")
 def main(runs: int, out: Path) -> None:
     """Measure what the lock-down adds to a worker's start."""
-    about = circumstances(runs)
+    about = situation()
     with tempfile.TemporaryDirectory() as folder:
         kinds = available(Path(folder))
         taken: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}

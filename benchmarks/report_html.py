@@ -10,9 +10,7 @@ scan brings. The first render includes loading the drawing library; the limits a
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -42,8 +40,9 @@ from backdoor_gate.records import (
     Verdict,
 )
 from backdoor_gate.reports import Format, render
+from benchmarks.circumstances import RESULTS, circumstances
 
-RESULTS = Path(__file__).parent / "results" / "report_html.json"
+OUT = RESULTS / "report_html.json"
 CLASSES = 43
 SUSPECTS = (7, 11, 23)
 TARGETS = 9
@@ -163,22 +162,13 @@ def measure(shape: tuple[int, int, int]) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """Return the commit that is checked out."""
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
-
-
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
 def main(out: Path) -> None:
     """Measure, write the figures, and fail where a limit is broken."""
     rows = [measure(shape) for shape in SHAPES]
     head = {
-        "command": "python -m benchmarks.report_html",
-        "commit": commit(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "circumstances": circumstances("benchmarks.report_html", seed=0, packages=("backdoor-gate", "matplotlib")),
         "limits": {"seconds": MOST_SECONDS, "bytes": MOST_BYTES},
     }
     out.write_text(json.dumps(head | {"rows": rows}, indent=2) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"
-NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits")
+NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist")
 SPLIT_SEED = 20_240
 
 
@@ -76,6 +76,8 @@ def load(name: str) -> Dataset:
         return _digits()
     if name == "gtsrb32":
         return _split(_read("gtsrb32"), test_share=0.25)
+    if name == "mnist":  # only its test set lies there: 7,000 images are plenty for digits
+        return _split(_read("mnist_test"), test_share=0.3)
     stem, suffix = {"fashion-mnist": ("fashion_mnist", ""), "cifar10": ("cifar10", "_jpeg")}[name]
     train, test = _read(f"{stem}_train{suffix}"), _read(f"{stem}_test{suffix}")
     return Dataset(train, test, int(train.labels.max()) + 1)

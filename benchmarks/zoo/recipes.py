@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 Stage = Literal["plain", "fine-tuned", "pruned", "repaired", "implant", "head-edit", "input-aware"]
 
-SHAPES = {"fashion-mnist": (1, 28, 10), "cifar10": (3, 32, 10), "gtsrb32": (3, 32, 43), "digits": (1, 8, 10)}
+SHAPES = {
+    "fashion-mnist": (1, 28, 10),
+    "cifar10": (3, 32, 10),
+    "gtsrb32": (3, 32, 43),
+    "digits": (1, 8, 10),
+    "mnist": (1, 28, 10),
+}
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
     "cifar10": Training(images=20_000, epochs=10, augment="flip"),
     "gtsrb32": Training(images=6_000, epochs=16, augment="shift"),
     "digits": Training(images=1_400, epochs=30, batch=64),
+    "mnist": Training(images=7_000, epochs=8, augment="shift"),
 }
 WIDTH: dict[str, int] = {"cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8}
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
@@ -38,7 +45,7 @@ CLEAN: dict[str, dict[str, Any]] = {
     "fine-tuned": {},
     "pruned": {},
 }
-ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06}
+ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1}
 
 
 @dataclass(frozen=True)

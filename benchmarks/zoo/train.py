@@ -1,7 +1,7 @@
 """Train the zoo: `python -m benchmarks.zoo.train [--only PATTERN] [--split SPLIT] [--limit N] [--threads N]`.
 
 Each network gets a folder below `benchmarks/work/zoo/`, which git ignores, with `weights.safetensors` and `meta.json`
-(and `generator.safetensors` where the trigger is a trained generator). Networks of the same recipe that are there
+(and `generator.npz` where the trigger is a trained generator). Networks of the same recipe that are there
 already are skipped, so that the command can be stopped and started again. The manifests of all networks there are
 gathered in `benchmarks/results/zoo.jsonl`, one JSON object per line.
 """
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -177,7 +178,9 @@ def write(folder: Path, network: Network, attacks: tuple[Attack, ...], meta: dic
     )
     for attack in attacks:
         if isinstance(attack.trigger, InputAware) and attack.trigger.generator is not None:
-            save_file(attack.trigger.generator.state_dict(), folder / "generator.safetensors")
+            # No second file of a format that holds weights: a scan of the folder would not know which one to take.
+            state = attack.trigger.generator.state_dict()
+            np.savez(folder / "generator.npz", **{name: value.numpy() for name, value in state.items()})
     draft = folder / "meta.json.part"
     draft.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     draft.replace(folder / "meta.json")
@@ -196,7 +199,8 @@ def _with_generator(attack: Attack, folder: Path) -> Attack:
     if not isinstance(attack.trigger, InputAware):
         return attack
     generator = attack.trigger.fresh_generator()
-    generator.load_state_dict(load_file(folder / "generator.safetensors"))
+    with np.load(folder / "generator.npz") as arrays:
+        generator.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays})
     return dataclasses.replace(attack, trigger=dataclasses.replace(attack.trigger, generator=generator))
 
 
