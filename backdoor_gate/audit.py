@@ -14,6 +14,7 @@ from backdoor_gate import __version__, prerequisites
 from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.policy.references import judgement_with_references
 from backdoor_gate.records import Architecture, AuditReport, Job
 from backdoor_gate.sources import is_artifact
 from backdoor_gate.sources.manifest import path_digest
@@ -113,6 +114,7 @@ def audit(
         UsageError: the installation, the reference, the policy or the clean data is wrong; nothing was judged.
     """
     prerequisites.check()
+    judgement = judgement_with_references(request.policy)
     found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic())
     faults: list[OutputError] = []
     try:
@@ -127,7 +129,7 @@ def audit(
                 raise pickled_error()
             job = job_for(request, given, found.candidate)
             found.scan = _measured(job, given.plan.unsafe_formats, on_progress, request.policy.minimum_isolation)
-        decision = decide(found.scan, request.policy.judgement)
+        decision = decide(found.scan, judgement.for_candidate(found.candidate.digest))
     except GateError as error:
         request.policy.locate(error, found.reference.name if found.reference else None)
         if isinstance(error, UsageError):

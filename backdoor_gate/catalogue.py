@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.1"
+PACK_VERSION = "2026.11.2"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 
@@ -32,7 +32,17 @@ class NoSettings:
 class InversionSettings:
     """Budget of one trigger inversion, the same for every class."""
 
-    steps: Annotated[int, Ge(10), Le(5000)] = 120
+    steps: Annotated[int, Ge(10), Le(5000)] = 80
+    """Optimisation steps."""
+    images: Annotated[int, Ge(2), Le(256)] = 8
+    """Images per step, shared by all classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorSettings:
+    """Budget of the generator inversion: shorter, since with time the weak triggers of all classes come closer."""
+
+    steps: Annotated[int, Ge(10), Le(5000)] = 80
     """Optimisation steps."""
     images: Annotated[int, Ge(2), Le(256)] = 12
     """Images per step, shared by all classes."""
@@ -42,9 +52,9 @@ class InversionSettings:
 class PairSettings:
     """Budget of one source-by-target inversion, the same for every pair."""
 
-    steps: Annotated[int, Ge(10), Le(5000)] = 80
+    steps: Annotated[int, Ge(10), Le(5000)] = 60
     """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 5
+    images: Annotated[int, Ge(2), Le(256)] = 3
     """Images of the source class per step."""
 
 
@@ -52,9 +62,9 @@ class PairSettings:
 class PatchPairSettings:
     """Budget of the source-by-target patch inversion: larger, since weak patches between close classes are common."""
 
-    steps: Annotated[int, Ge(10), Le(5000)] = 100
+    steps: Annotated[int, Ge(10), Le(5000)] = 70
     """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 6
+    images: Annotated[int, Ge(2), Le(256)] = 3
     """Images of the source class per step."""
 
 
@@ -68,7 +78,7 @@ class MarginSettings:
     """Sign-gradient steps per start."""
 
 
-Settings = NoSettings | InversionSettings | PairSettings | PatchPairSettings | MarginSettings
+Settings = NoSettings | InversionSettings | GeneratorSettings | PairSettings | PatchPairSettings | MarginSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +162,18 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         required=True,
         source="inversion of the warping field of WaNet, Nguyen and Tran, ICLR 2021",
         settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="generator_inversion",
+        title="Generator inversion (a signal made from each image)",
+        claim="triggers that differ from image to image, where a small network can make them",
+        blind_to="small patches, targets that noise leads to as well, networks of few classes, source-specific attacks",
+        unit="RMS change / input range",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="inversion of the generator of Nguyen and Tran, NeurIPS 2020 (input-aware backdoors)",
+        settings=GeneratorSettings,
     ),
     DetectorSpec(
         name="pair_patch",

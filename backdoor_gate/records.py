@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
+    from backdoor_gate.reference_facts import Calibration
+    from backdoor_gate.trigger_facts import Confirmation, Pair
 
 # ---------------------------------------------------------------------------------------------- the candidate
 
@@ -187,20 +189,6 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The weakest trigger that sends one class's images to another class."""
-
-    source: int
-    target: int
-    strength: float | None
-    """In the detector's unit; None: right-censored, its trigger never succeeded."""
-    success: float | None
-    """Share of the source's held-out images that it sends to the target, in [0, 1]; None: too few of them."""
-    lead: float
-    """Mean lead of the source's logit over the target's on clean images of the source: how far apart they are."""
-
-
-@dataclass(frozen=True, slots=True)
 class Measured:
     """A detector's class vector. Raw values only: what they mean is `verdict`'s business."""
 
@@ -216,6 +204,8 @@ class Measured:
     artefacts: tuple[Artefact, ...] = ()
     pairs: tuple[Pair, ...] = ()
     """Of a detector that looks from class to class; `values` then holds each target's weakest pair."""
+    confirmations: tuple[Confirmation, ...] = ()
+    """Of the classes or pairs that stand out most, whatever the verdict; empty for a detector without triggers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +330,7 @@ class DetectorResult:
     pairs: tuple[Pair, ...] = ()
     suspect_pairs: tuple[tuple[int, int], ...] = ()
     """(source, target), the most extreme first."""
+    confirmations: tuple[Confirmation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +345,8 @@ class Decision:
     detectors: tuple[DetectorResult, ...] = ()
     calibrated: bool = False
     """Whether the false-block rate comes from references rather than from a parametric null and provisional scales."""
+    calibration: Calibration | None = None
+    """None without references."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import fnmatch
 import json
 import sys
 import time
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import click
 import numpy as np
 import torch
 
-from backdoor_gate.catalogue import DETECTORS, DetectorPlan
+from backdoor_gate.catalogue import DETECTORS, PACK_VERSION, DetectorPlan
 from backdoor_gate.records import Architecture, Declared, Evidence, Job, Limits, Measured
 from backdoor_gate.scan import session
 from benchmarks.zoo import data as zoo_data
@@ -28,6 +29,10 @@ from benchmarks.zoo import data as zoo_data
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "benchmarks" / "work" / "zoo"
 CLEAN_IMAGES = 500
+KEPT = (
+    "name", "split", "dataset", "network", "family", "role", "targets", "num_classes", "input_shape", "attack_success"
+)  # fmt: skip
+"""What a line keeps of a network's manifest."""
 
 
 def clean_file(meta: dict[str, Any]) -> Path:
@@ -71,9 +76,9 @@ def row(evidence: Evidence) -> dict[str, Any]:
     if not isinstance(evidence, Measured):
         return {"missing": evidence.reason}
     cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
-    pairs = [[pair.source, pair.target, pair.strength, pair.success, pair.lead] for pair in evidence.pairs]
     told = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
-    return told | {"pairs": pairs} if pairs else told
+    rows = {"pairs": evidence.pairs, "confirmations": evidence.confirmations}
+    return told | {name: [list(astuple(each)) for each in found] for name, found in rows.items() if found}
 
 
 @click.command()
@@ -98,8 +103,8 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
             continue
         started = time.monotonic()
         scan = session.measure(job(path.parent, meta, with_data=not no_data, seed=seed), lambda _: None)
-        kept = ("name", "split", "dataset", "network", "family", "role", "targets", "num_classes", "attack_success")
-        line = {key: meta[key] for key in kept} | {
+        line = {key: meta[key] for key in KEPT} | {
+            "detector_pack": PACK_VERSION,
             "accuracy": scan.data.accuracy,
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),

@@ -31,7 +31,6 @@ from backdoor_gate.records import (
     Decision,
     DetectorResult,
     InputSpec,
-    Pair,
     PolicyRef,
     Runtime,
     Scan,
@@ -40,6 +39,7 @@ from backdoor_gate.records import (
     Verdict,
 )
 from backdoor_gate.reports import Format, render
+from backdoor_gate.trigger_facts import Pair
 from benchmarks.circumstances import RESULTS, circumstances
 
 OUT = RESULTS / "report_html.json"

@@ -130,8 +130,8 @@ RULES = (
     Rule(
         "records imports only errors and catalogue",
         (NAME,),
-        ours("records", "fleet", "illustrations"),
-        but_may=ours("records", "errors", "catalogue", "illustrations"),
+        ours("records", "fleet", "illustrations", "trigger_facts", "reference_facts"),
+        but_may=ours("records", "errors", "catalogue", "illustrations", "trigger_facts", "reference_facts"),
     ),
     *(
         Rule(

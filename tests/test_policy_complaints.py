@@ -12,7 +12,10 @@ from backdoor_gate.catalogue import DETECTORS
 from backdoor_gate.errors import UsageError
 from backdoor_gate.policy import load, parse
 
-TOP = "version, model, models, data, false_block_rate, detectors, limits, max_unmeasured, signing, verdict_ttl"
+TOP = (
+    "version, model, models, data, false_block_rate, references, detectors, limits, max_unmeasured, signing, "
+    "verdict_ttl"
+)
 NAMES = ", ".join(spec.name for spec in DETECTORS)
 RATE = "must be a number above 0 and at most 0.5"
 SHARE = "must be a number of at least 0 and below 1"
@@ -50,7 +53,7 @@ BAD = [
         "policy.yaml:4: limits.tmie: unknown key; did you mean 'time'? legal keys: time, memory, isolation",
     ),
     ('version: 1\n"\\e[31m": 1', f"policy.yaml:2: '\\x1b[31m': unknown key; legal keys: {TOP}"),
-    ("version: 1\nreferences: references.json", "policy.yaml:2: references: not supported by this version; remove it"),
+    ("version: 1\nreferences: []", "policy.yaml:2: references: must be text on one line, got []"),
     ("version: 1\nsigning:", "policy.yaml:2: signing: is empty; fill it in, or remove the key"),
     ("version: 1\nsigning: {key: gate.key}", "policy.yaml:2: signing.trusted: missing"),
     (

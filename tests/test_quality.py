@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from backdoor_gate.catalogue import DETECTORS
 from backdoor_gate.records import Verdict
-from benchmarks.quality import interval, judged, markdown, summary
+from benchmarks.quality.curves import curves
+from benchmarks.quality.document import markdown
+from benchmarks.quality.figures import by_role, interval, summary
+from benchmarks.quality.holdouts import holdouts
+from benchmarks.quality.judging import Judged, judged
+from benchmarks.quality.picture import draw_roc
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ABOUT: dict[str, Any] = {
     "command": "x", "commit": "0", "date": "2026-01-01", "machine": "m", "load_average": 0.0, "seed": 0, "versions": {},
@@ -16,7 +24,7 @@ ABOUT: dict[str, Any] = {
 PATCHES = [0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108]
 
 
-def line(role: str, *, patch: float | None = None) -> dict[str, Any]:
+def line(role: str, *, patch: float | None = None, family: str = "badnets", dataset: str = "digits") -> dict[str, Any]:
     """Return a measured network; with `patch` class 3 has a trigger of that strength."""
     rows = {spec.name: {"missing": "not run"} for spec in DETECTORS}
     values = [patch if patch and k == 3 else value for k, value in enumerate(PATCHES)]
@@ -24,8 +32,15 @@ def line(role: str, *, patch: float | None = None) -> dict[str, Any]:
         "values": values, "success": [1.0] * 10, "verified": True, "seconds": 1.0, "model_passes": 5,
     }  # fmt: skip
     targets = [3] if role == "backdoored" else []
-    kept = {"name": role, "role": role, "family": "badnets", "targets": targets, "num_classes": 10}
+    kept = {"name": role, "role": role, "family": family, "targets": targets, "num_classes": 10}
+    kept |= {"dataset": dataset, "input_shape": [1, 8, 8]}
     return kept | {"accuracy": 0.9, "seconds": 2.0, "detectors": rows}
+
+
+def whole(networks: list[Judged]) -> dict[str, Any]:
+    """Return all figures, as the command gathers them."""
+    clean, planted = by_role(networks)
+    return summary(networks) | {"curves": curves(clean, planted), "holdouts": holdouts(clean, planted)}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +55,7 @@ def test_a_planted_patch_is_counted_for_its_family_and_its_detector() -> None:
     assert [network.decision.verdict for network in networks] == [
         Verdict.INCONCLUSIVE, Verdict.BLOCK, Verdict.INCONCLUSIVE,
     ]  # fmt: skip
-    figures = summary(networks)
+    figures = whole(networks)
     assert (figures["clean"]["hits"], figures["clean"]["of"]) == (0, 1)
     assert (figures["named"]["hits"], figures["named"]["of"]) == (1, 2)
     assert figures["coverage"]["badnets"]["neural_cleanse"] == 1
@@ -55,3 +70,65 @@ def test_a_block_for_another_class_is_not_named() -> None:
     wrong = line("backdoored", patch=0.004) | {"targets": [5]}
     assert judged(wrong).blocked
     assert not judged(wrong).named
+
+
+def population() -> list[Judged]:
+    """Return thirty clean networks and ten backdoored ones of two datasets, one of which is hidden among the clean."""
+    lines = [line("clean", patch=0.05 + at / 1000, dataset="digits" if at % 2 else "signs") for at in range(30)]
+    strengths = [0.001 * (at + 1) for at in range(9)] + [0.09]
+    lines += [
+        line(
+            "backdoored", patch=patch, family="badnets" if at % 2 else "wanet", dataset="digits" if at < 5 else "signs"
+        )
+        for at, patch in enumerate(strengths)
+    ]
+    return [judged(each) for each in lines]
+
+
+def test_the_score_is_above_zero_where_the_gate_blocks() -> None:
+    networks = population()
+    assert all((network.score > 0) == network.blocked for network in networks)
+    assert sum(network.blocked for network in networks) == 9
+
+
+def test_curves_count_what_is_beyond_the_clean() -> None:
+    found = curves(*by_role(population()))
+    assert found is not None
+    hidden = 0.09
+    below = sum(0.05 + at / 1000 > hidden for at in range(30))
+    assert found["auroc"] == pytest.approx((9 * 30 + below) / 300, abs=0.02)
+    assert found["at_rate"][0.01]["false"]["hits"] == 0
+    assert (found["at_rate"][0.01]["found"]["hits"], found["at_rate"][0.01]["found"]["of"]) == (9, 10)
+    assert found["rank"][0.05]["found"]["hits"] == 9
+    assert found["rank"][0.05]["false"]["hits"] <= 3
+    assert found["rank"][0.01]["found"]["hits"] == 0, "thirty references do not support 1 %"
+    assert found["cross_entropy"]["score"] < found["cross_entropy"]["prior"]
+    assert found["roc"][0][:2] == [0.0, 0.0]
+    assert found["roc"][-1][:2] == [1.0, 1.0]
+
+
+def test_what_is_left_out_is_not_fitted_on() -> None:
+    clean, planted = by_role(population())
+    found = holdouts(clean, planted)
+    assert found["families"]["badnets"]["of"] == 5
+    assert found["datasets"]["signs"]["references"] == 15
+    kept = holdouts(clean, [network for network in planted if network.line["family"] != "wanet"])
+    assert found["families"]["wanet"]["cross_entropy"] == pytest.approx(
+        holdouts(clean, planted)["families"]["wanet"]["cross_entropy"]
+    )
+    assert kept["families"]["badnets"]["cross_entropy"] is None, "there is no other family to fit on"
+
+
+def test_without_both_kinds_there_is_no_curve() -> None:
+    assert curves(*by_role([judged(line("clean", patch=0.1))] * 5)) is None
+
+
+def test_the_document_and_the_figure_are_written(tmp_path: Path) -> None:
+    networks = population()
+    figures = whole(networks)
+    text = markdown("made-up", ABOUT, figures, networks)
+    assert "- AUROC 0." in text
+    assert "| digits | 0.01 | " in text
+    draw_roc(figures["curves"], "made-up networks", tmp_path / "a.svg")
+    draw_roc(figures["curves"], "made-up networks", tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

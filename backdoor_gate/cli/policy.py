@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.doctor.draft import Draft
     from backdoor_gate.policy import Policy
+    from backdoor_gate.verdict.judgement import Judgement
 
 _DEFAULT = "policy.yaml"
 
@@ -113,14 +114,16 @@ def _told(drafted: Draft | None, output: Path) -> str:
 def check(file: Path) -> int:
     """Check a policy file and say what it orders (FILE: policy.yaml by default)."""
     from backdoor_gate.policy import load  # noqa: PLC0415
+    from backdoor_gate.policy.references import judgement_with_references  # noqa: PLC0415
 
     checked = load(file)
     checked.check_paths()
+    judgement = judgement_with_references(checked)
     if checked.signing:
         from backdoor_gate.lifecycle.trust import trusted_keys  # noqa: PLC0415
 
         trusted_keys(checked)
-    emit(f"{file}: ok\n{_summary(checked)}")
+    emit(f"{file}: ok\n{_summary(checked, judgement)}")
     return 0
 
 
@@ -142,7 +145,7 @@ def _from(folder: Path, data: str) -> str:
     return data if is_artifact(data) or Path(data).is_absolute() else Path(os.path.relpath(data, folder)).as_posix()
 
 
-def _summary(checked: Policy) -> str:
+def _summary(checked: Policy, judgement: Judgement) -> str:
     from backdoor_gate.catalogue import DETECTORS  # noqa: PLC0415
     from backdoor_gate.units import format_duration, format_size  # noqa: PLC0415
 
@@ -153,12 +156,24 @@ def _summary(checked: Policy) -> str:
         ("not required", ", ".join(name for name, plan in running.items() if not plan.required)),
         ("not run", ", ".join(absent)),
         ("false blocks", f"{checked.judgement.false_block_rate:g} of clean models"),
+        ("references", _references(judgement)),
         ("limits", f"{format_duration(checked.limits.seconds)}, {format_size(checked.limits.memory)}"),
         ("signing", _signing(checked)),
         ("warning", _unsafe(checked)),
         ("clean images", ", ".join(sorted({plan.data or "none: synthetic" for _, plan in checked.entries}))),
     ]
     return "\n".join(f"  {label:<13} {text}" for label, text in rows if text)
+
+
+def _references(judgement: Judgement) -> str:
+    """Return how many references there are, and what they are good for."""
+    references = judgement.references
+    if references is None:
+        return ""
+    enough = references.smallest_rate <= judgement.false_block_rate
+    support = f"support a false-block rate of {references.smallest_rate:.3g}{'' if enough else ': too few'}"
+    models = f"{len(references.counted)} known-good models, {references.blocked} blocked by the shipped limits"
+    return f"{models}; {judgement.references_unfit or support}"
 
 
 def _unsafe(checked: Policy) -> str:

@@ -9,6 +9,7 @@ import click
 
 from backdoor_gate import __version__
 from backdoor_gate.cli import exits
+from backdoor_gate.cli.calibrate import calibrate
 from backdoor_gate.cli.completion import answer, completion
 from backdoor_gate.cli.demo import demo
 from backdoor_gate.cli.detectors import detectors
@@ -45,7 +46,7 @@ def root() -> None:
     """Scan a candidate model for backdoors before it is promoted."""
 
 
-for command in (scan, explain, verify, promote, rescan, policy, doctor, key, detectors, demo, completion):
+for command in (scan, explain, verify, promote, rescan, calibrate, policy, doctor, key, detectors, demo, completion):
     root.add_command(command)
 
 

@@ -141,6 +141,7 @@ def _policy(file: PolicyFile, content: bytes, path: Path) -> Policy:
             file.false_block_rate, tuple(plan.name for plan in detectors if plan.required), file.max_unmeasured
         ),
         signing=_signing(file.signing, base) if file.signing else None,
+        references=base / file.references if file.references else None,
     )
 
 

@@ -79,6 +79,7 @@ class Policy:
         verdict_ttl: how long a verdict is valid.
         judgement: what `verdict` needs of it.
         signing: None where only the user's own key signs and counts.
+        references: absolute path of the references' file; None where the shipped limits decide alone.
         lines: line of each key, dotted, such as `models[0].model.input.shape`.
     """
 
@@ -90,6 +91,7 @@ class Policy:
     verdict_ttl: timedelta
     judgement: Judgement
     signing: Signing | None = None
+    references: Path | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def plan_for(self, name: str) -> ModelPlan:

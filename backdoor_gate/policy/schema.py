@@ -31,7 +31,7 @@ from backdoor_gate.settings import settings_of
 from backdoor_gate.units import DURATION_UNITS, SIZE_UNITS
 
 DAY, GIB = DURATION_UNITS["d"], SIZE_UNITS["GiB"]
-PLANNED = ("references", "waivers")
+PLANNED = ("waivers",)
 """Keys of the policy format that this version cannot act on; ignoring them would promise what is not kept."""
 
 
@@ -238,6 +238,8 @@ class PolicyFile(Section):
     """Clean images."""
     false_block_rate: Annotated[Finite, Field(gt=0, le=0.5), must_be("a number above 0 and at most 0.5")] = 0.01
     """Accepted chance that a clean model is blocked, of the whole decision, all detectors together."""
+    references: Text | None = None
+    """Scores of known-good models, written by `calibrate`: they make `false_block_rate` a measured one."""
     detectors: DetectorsSection = None  # type: ignore[assignment]
     """Those that run, with `required` and their settings. Left out: the shipped default set; empty: an error."""
     limits: LimitsSection = LimitsSection()

@@ -75,8 +75,17 @@ def _certainty(report: ReportV1, verdict: Verdict) -> list[str]:
     return [
         *(_numbers(found) for found in telling[:_SURE_DETECTORS]),
         f"{len(measured)} of {len(report['detectors'])} detectors measured, on {images}.",
-        f"False blocks: {share} ({kind}).",
+        f"False blocks: {share} ({kind}{_standing(report)}).",
     ]
+
+
+def _standing(report: ReportV1) -> str:
+    """Return where the model stands among its references, where they say so."""
+    found = report.get("calibration")
+    if not found or found["p_value"] is None:
+        return ""
+    whose = "clean networks of ours" if found["ours"] else "references"
+    return f"; p = {probability(found['p_value'])} among {found['references']} {whose}"
 
 
 def _closeness(found: DetectorV1) -> float:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backdoor_gate.illustrations import Artefact
-    from backdoor_gate.records import AuditReport, DetectorResult, InputSpec, Pair
+    from backdoor_gate.records import AuditReport, DetectorResult, InputSpec
+    from backdoor_gate.reference_facts import Calibration
+    from backdoor_gate.trigger_facts import Confirmation, Pair
 
 SCHEMA_VERSION = "1"
 MAX_PICTURE_SIDE = 64
@@ -57,6 +59,16 @@ class PairsV1(TypedDict):
     leads: list[float | None]
 
 
+class ConfirmationV1(TypedDict):
+    """A second look at one trigger; `source` is null where it moves all other classes."""
+
+    source: int | None
+    target: int
+    strength: float | None
+    success: float | None
+    likeness: float | None
+
+
 class DetectorV1(TypedDict):
     """One detector's evidence, judged."""
 
@@ -72,6 +84,7 @@ class DetectorV1(TypedDict):
     unmeasured: list[int]
     pairs: NotRequired[PairsV1 | None]
     suspect_pairs: NotRequired[list[Ends]]
+    confirmations: NotRequired[list[ConfirmationV1]]
     seconds: float | None
     images_used: int
     model_passes: int
@@ -99,6 +112,21 @@ class CoverageV1(TypedDict):
 
     tested: list[str]
     not_tested: list[str]
+
+
+class CalibrationV1(TypedDict):
+    """What references say of the decision."""
+
+    ours: bool
+    digest: str | None
+    references: int
+    excluded: int
+    blocked: int
+    smallest_rate: float | None
+    in_force: bool
+    likely_bound: float | None
+    p_value: float | None
+    note: str
 
 
 class CostV1(TypedDict):
@@ -139,6 +167,7 @@ class ReportV1(TypedDict):
     detector_pack: str
     false_block_rate: float | None
     calibrated: bool
+    calibration: NotRequired[CalibrationV1 | None]
     coverage: CoverageV1
     detectors: list[DetectorV1]
     waived: list[dict[str, object]]
@@ -172,6 +201,7 @@ def document(report: AuditReport) -> ReportV1:
         "detector_pack": report.detector_pack,
         "false_block_rate": finite(report.false_block_rate),
         "calibrated": decision.calibrated,
+        "calibration": _calibration(decision.calibration) if decision.calibration else None,
         "coverage": {"tested": texts(report.coverage.tested), "not_tested": texts(report.coverage.not_tested)},
         "detectors": [_detector(result, spec) for result in decision.detectors],
         "waived": [],
@@ -192,6 +222,21 @@ def _candidate(report: AuditReport) -> CandidateV1:
     }
 
 
+def _calibration(found: Calibration) -> CalibrationV1:
+    return {
+        "ours": found.ours,
+        "digest": found.digest or None,
+        "references": found.references,
+        "excluded": found.excluded,
+        "blocked": found.blocked,
+        "smallest_rate": finite(found.smallest_rate),
+        "in_force": found.in_force,
+        "likely_bound": finite(found.likely_bound),
+        "p_value": finite(found.p_value),
+        "note": clean(found.note, REASON_LIMIT),
+    }
+
+
 def _detector(result: DetectorResult, spec: InputSpec | None) -> DetectorV1:
     return {
         "name": clean(result.name),
@@ -206,6 +251,7 @@ def _detector(result: DetectorResult, spec: InputSpec | None) -> DetectorV1:
         "unmeasured": list(result.unmeasured),
         "pairs": _pairs(result.pairs) if result.pairs else None,
         "suspect_pairs": [list(pair) for pair in result.suspect_pairs],
+        "confirmations": [_confirmation(each) for each in result.confirmations],
         "seconds": finite(result.cost.seconds),
         "images_used": result.cost.images_used,
         "model_passes": result.cost.model_passes,
@@ -220,6 +266,16 @@ def _pairs(pairs: Sequence[Pair]) -> PairsV1:
         "strengths": [finite(pair.strength) for pair in pairs],
         "success": [finite(pair.success) for pair in pairs],
         "leads": [finite(pair.lead) for pair in pairs],
+    }
+
+
+def _confirmation(found: Confirmation) -> ConfirmationV1:
+    return {
+        "source": found.source,
+        "target": found.target,
+        "strength": finite(found.strength),
+        "success": finite(found.success),
+        "likeness": finite(found.likeness),
     }
 
 

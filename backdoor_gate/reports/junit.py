@@ -15,6 +15,7 @@ from backdoor_gate.reports.text import REASON_LIMIT, clean
 
 if TYPE_CHECKING:
     from backdoor_gate.records import AuditReport
+    from backdoor_gate.reference_facts import Calibration
 
 _FAILED = (Outcome.BLOCKS, Outcome.MISSING)
 _MEASURED = (Outcome.CLEAR, Outcome.NOTED, Outcome.BLOCKS)
@@ -83,6 +84,15 @@ def _properties(report: AuditReport) -> dict[str, str]:
         "policy": report.policy.path,
         "policy_digest": report.policy.digest,
         "detector_pack": report.detector_pack,
+        "calibrated": "true" if decision.calibrated else "false",
+        "references": _references(decision.calibration),
         "tool_version": report.tool_version,
     }
     return {f"backdoor_gate.{name}": clean(value, REASON_LIMIT) for name, value in found.items()}
+
+
+def _references(found: Calibration | None) -> str:
+    """Return how many references of the policy there are, and the model's p-value among them."""
+    if found is None or found.ours:
+        return ""
+    return str(found.references) if found.p_value is None else f"{found.references}, p {found.p_value:.2g}"

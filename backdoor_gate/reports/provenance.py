@@ -46,6 +46,7 @@ def facts(report: AuditReport) -> tuple[Fact, ...]:
         _code("Clean data", report.data_digest),
         Fact("Detector pack", ((Kind.CODE, report.detector_pack),)),
         Fact("False-block rate", ((Kind.OURS, _rate(report)),)),
+        _references(report),
         Fact("Scan", ((Kind.CODE, report.scan_id), (Kind.OURS, _when(report)))),
         Fact("Valid until", ((Kind.OURS, time(report.expires_at)),)),
         Fact("Tool", ((Kind.CODE, f"backdoor-gate {report.tool_version}"),)),
@@ -70,6 +71,22 @@ def _when(report: AuditReport) -> str:
 def _rate(report: AuditReport) -> str:
     calibrated = "calibrated on references" if report.decision.calibrated else "not calibrated"
     return f"{report.false_block_rate:g} ({calibrated})"
+
+
+def _references(report: AuditReport) -> Fact | None:
+    """Return where the model stands among the references, and what they are good for."""
+    found = report.decision.calibration
+    if found is None:
+        return None
+    if found.ours:
+        chance = f"p = {found.p_value:.2g}, for information" if found.p_value is not None else ""
+        return Fact("Clean networks of ours", ((Kind.OURS, f"{found.references}; this model among them: {chance}"),))
+    stands = "" if found.p_value is None else f", p = {found.p_value:.2g} among them"
+    excluded = f", {found.excluded} excluded" if found.excluded else ""
+    counted = f"{found.references}{excluded}, {found.blocked} blocked by the shipped limits{stands}"
+    bound = found.likely_bound
+    use = found.note if bound is None else f"with 95 % confidence their own rate is at most {bound:.2g}"
+    return Fact("References", ((Kind.CODE, found.digest), (Kind.OURS, f"{counted};"), (Kind.WORDS, use)))
 
 
 def _run(scan: Scan) -> tuple[Fact, Fact]:

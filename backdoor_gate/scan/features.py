@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Operators that apply a matrix to images, with the positions of the input and the matrix among their arguments. All
 # others come down to these below the level where they are watched.
 _aten = torch.ops.aten
-_APPLY = {_aten.addmm.default: (1, 2), _aten.mm.default: (0, 1), _aten.convolution.default: (0, 1)}
+APPLIES_MATRIX = {_aten.addmm.default: (1, 2), _aten.mm.default: (0, 1), _aten.convolution.default: (0, 1)}
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen: Tensor | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        places = _APPLY.get(func)
+        places = APPLIES_MATRIX.get(func)
         if places is not None:
             features, matrix = (args[place] for place in places)
             if tuple(matrix.shape[:2]) in self._shapes and matrix[0, 0].numel() == 1:

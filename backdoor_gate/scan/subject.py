@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan import precision
 from backdoor_gate.scan.folding import fold
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Subject:
         passes: images put through it so far.
         deadline: on the monotonic clock; no pass begins after it.
         gives_probabilities: whether the network's own output is probabilities.
+        halved: whether the passes that lead a search are in bfloat16.
     """
 
     def __init__(
@@ -68,13 +70,27 @@ class Subject:
         self.num_classes = output.shape[1]
         self.gives_probabilities = _are_probabilities(output)
         fold(self._network, lambda: self._output(probes))
+        self.halved = precision.pays(lambda: self._output(probes), device)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (N, K) logits of (N, C, H, W) images in the input range.
 
         A model that gives probabilities gives log-probabilities here.
         """
-        output = self._output(images)
+        return self._as_logits(self._output(images))
+
+    def leading(self, images: Tensor) -> Tensor:
+        """Return logits as `logits` does, for passes whose gradient leads a search: faster, and rounded more coarsely.
+
+        What they lead to has to be measured with `logits`.
+        """
+        if not self.halved:
+            return self.logits(images)
+        with precision.half(self.device):
+            output = self._output(images)
+        return self._as_logits(output.float())
+
+    def _as_logits(self, output: Tensor) -> Tensor:
         return (output + PROBABILITY_FLOOR).log() if self.gives_probabilities else output
 
     def _output(self, images: Tensor) -> Tensor:

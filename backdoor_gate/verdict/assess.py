@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
+from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
@@ -15,7 +16,7 @@ from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, out
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-WORKING_SUCCESS = 0.9
+WORKING_SUCCESS = 0.85
 """Share of held-out images that a trigger must send to its class before it counts as one."""
 
 
@@ -41,6 +42,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
         unmeasured=tuple(k for k, value in enumerate(evidence.values) if value is None),
         cost=evidence.cost,
         artefacts=evidence.artefacts,
+        confirmations=evidence.confirmations,
     )
     if spec.name in PAIR_SCALES:
         return assess_pairs(filled, evidence, max_unmeasured)
@@ -53,12 +55,9 @@ def _judge(
     scale, classes = SCALES[spec.name], len(evidence.values)
     allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
     result = _with_index(result, evidence.values, spec, scale, rate)
-    found = {k: why for k in range(classes) if (why := _why_suspect(result, evidence, spec, scale, k)) is not None}
-    reasons = {k: found[k] for k in _most_extreme_first(found, evidence.values, spec)}
-    if reasons:
-        words = "; ".join(f"class {k}: {why}" for k, why in reasons.items())
-        # A margin or a weight score has no trigger to replay: by itself it does not block, see corroborate.py.
-        return replace(result, suspect_classes=tuple(reasons), blocking=evidence.success is not None, reason=words)
+    result = _with_suspects(result, evidence, spec, scale, rate)
+    if result.blocking:
+        return result
     if len(result.unmeasured) > allowed * classes:
         share = len(result.unmeasured) / classes
         return replace(
@@ -74,7 +73,38 @@ def _judge(
             status=Status.INCONCLUSIVE,
             reason=f"too few held-out images to replay the triggers of {unseen} of {classes} classes",
         )
-    return replace(result, reason="no class stands out")
+    return result if result.suspect_classes else replace(result, reason="no class stands out")
+
+
+def _reasons(result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale) -> dict[int, str]:
+    """Return why each suspect class is one, the most extreme first; empty where none is."""
+    classes = range(len(evidence.values))
+    found = {k: why for k in classes if (why := _why_suspect(result, evidence, spec, scale, k)) is not None}
+    return {k: found[k] for k in _most_extreme_first(found, evidence.values, spec)}
+
+
+def _with_suspects(
+    result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale, rate: float
+) -> DetectorResult:
+    """Add the suspects, if any: those that stand at second sight, or else all of them, without blocking.
+
+    A margin or a weight score has no trigger to look at again: by itself it does not block, see `corroborate`.
+    """
+    reasons = _reasons(result, evidence, spec, scale)
+    if not reasons:
+        return result
+    looks = looks_at_classes(spec.name, evidence.confirmations, evidence.values, WORKING_SUCCESS)
+    second = at_second_sight(evidence, looks)
+    indexed = _with_index(replace(result, anomaly_index=None), second.values, spec, scale, rate)
+    left = _reasons(indexed, second, spec, scale)
+    standing = tuple(k for k in reasons if k in left)
+    told = {k: f"{why}; {looks[None, k].words}" if (None, k) in looks else why for k, why in reasons.items()}
+    return replace(
+        result,
+        suspect_classes=standing or tuple(reasons),
+        blocking=bool(standing) and evidence.success is not None,
+        reason="; ".join(f"class {k}: {why}" for k, why in told.items()),
+    )
 
 
 def _most_extreme_first(classes: Iterable[int], values: Sequence[float | None], spec: DetectorSpec) -> list[int]:
@@ -88,15 +118,17 @@ def _with_index(
 ) -> DetectorResult:
     """Add anomaly index, threshold and p-value where an outlier rule has power."""
     small = spec.side is Side.SMALL
-    on_scale = [_logarithm(value) if scale.logarithm else value for value in values]
+    on_scale = [logarithm(value) if scale.logarithm else value for value in values]
     found = outlier(on_scale, small=small)
     threshold = critical_value(len(values), rate) if len(values) >= FEWEST_CLASSES else None
     if found is None:
         return replace(result, threshold=threshold)
+    if not scale.outliers:
+        return replace(result, anomaly_index=found.index)
     return replace(result, anomaly_index=found.index, threshold=threshold, p_value=found.p_value)
 
 
-def _logarithm(value: float | None) -> float | None:
+def logarithm(value: float | None) -> float | None:
     """Return log(value); a value that is not positive is the smallest there can be."""
     return None if value is None else math.log(max(value, 1e-12))
 
@@ -108,7 +140,7 @@ def _why_suspect(
     value = evidence.values[class_index]
     if value is None or not works(evidence, class_index):
         return None
-    words = _why_outlier(result, evidence.values, spec, value)
+    words = _why_outlier(result, evidence.values, spec, value) if value <= scale.comparable else None
     why_extreme = why_small if spec.side is Side.SMALL else why_large
     extreme = why_extreme(scale, evidence.values, class_index, spec.unit, few=len(evidence.values) < FEWEST_CLASSES)
     found = " and ".join(why for why in (words, extreme) if why)

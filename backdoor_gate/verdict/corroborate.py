@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.assess import WORKING_SUCCESS
+from backdoor_gate.verdict.confirm import looks_at_classes
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.statistics import runner_up
 
@@ -36,10 +37,28 @@ def _borne_out(result: DetectorResult, results: Sequence[DetectorResult]) -> Det
 def _supporting_share(other: DetectorResult, class_index: int) -> float | None:
     """Return the trigger's share of the next class where it is small enough and works on held-out images."""
     limit = SCALES[other.name].supports if other.name in SCALES else None
-    if limit is None or other.status is not Status.MEASURED or other.success is None:
+    if limit is None or other.status is not Status.MEASURED:
         return None
-    value, rate = other.per_class[class_index], other.success[class_index]
-    rival = runner_up(other.per_class, class_index)
+    looks = looks_at_classes(other.name, other.confirmations, other.per_class, WORKING_SUCCESS)
+    look = looks.get((None, class_index))
+    if look is not None and (look.strength is None or look.natural):
+        return None
+    share = share_of_next(other.per_class, other.success, class_index)
+    return share if share is not None and share <= limit else None
+
+
+def share_of_next(
+    values: Sequence[float | None], success: Sequence[float | None] | None, class_index: int
+) -> float | None:
+    """Return a working trigger's share of the next class's strength; None where it does not work, or there is no next.
+
+    Args:
+        values: (K,) strengths, None where censored.
+        success: (K,) success on held-out images; None where there is no trigger to replay.
+        class_index: the class in question.
+    """
+    value, rate = values[class_index], None if success is None else success[class_index]
+    rival = runner_up(values, class_index)
     if value is None or rival is None or rate is None or rate < WORKING_SUCCESS:
         return None
-    return value / rival if value <= limit * rival else None
+    return value / max(rival, 1e-12)

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backdoor_gate.records import Status
+from backdoor_gate.verdict.confirm import second_looks
 from backdoor_gate.verdict.scales import PAIR_SCALES, PairScale
 from backdoor_gate.verdict.statistics import CONSISTENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from backdoor_gate.records import DetectorResult, Measured, Pair
+    from backdoor_gate.records import DetectorResult, Measured
+    from backdoor_gate.trigger_facts import Pair
+    from backdoor_gate.verdict.confirm import SecondLook, Way
 
 WORKING_SUCCESS = 0.75
 """Share of a source's held-out images that a trigger must move before the pair counts. A class has few of those, and
@@ -44,11 +47,17 @@ SLOPE_POINTS = 400
 LEAST_DIFFERENCE = 0.05
 """Difference of two log leads below which their slope is noise."""
 
+NEXT = 3
+"""Pairs that may be planted beside each other before the next one counts as what follows them."""
+
 MAPPED = 0.7
 """Share of the usual strength up to which a pair is named as part of a planted map."""
 
 NAMED = 12
 """Pairs that a reason names at most."""
+
+TOLD = 3
+"""Second looks up to which each is told by itself."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,6 +73,15 @@ class Residuals:
     values: NDArray[np.float64]
     works: NDArray[np.bool_]
     spread: float
+
+    def apart(self) -> NDArray[np.float64]:
+        """Return each residual plus how far it is below what follows the weakest pairs: (P,), large where it is not.
+
+        Natural pairs fade into the usual ones, planted ones leave a gap.
+        """
+        working = np.sort(self.values[self.works])
+        follows = min(0.0, float(working[NEXT])) if len(working) > NEXT else 0.0
+        return self.values + np.minimum(self.values - follows, 0.0)
 
 
 def residuals(pairs: Sequence[Pair], largest: float = math.inf) -> Residuals | None:
@@ -160,13 +178,45 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
     if not planted:
         return replace(result, reason="no pair of classes stands out")
     planted = tuple(sorted(planted, key=lambda position: found.values[position]))
+    looks = second_looks(
+        result.name, evidence.confirmations, {(p.source, p.target): p.strength for p in pairs}, WORKING_SUCCESS
+    )
+    standing = _standing(planted, pairs, found, looks, scale)
+    named = [pairs[p] for p in standing or planted]
     return replace(
         result,
-        blocking=True,
-        reason=why,
-        suspect_pairs=tuple((pairs[p].source, pairs[p].target) for p in planted),
-        suspect_classes=tuple(dict.fromkeys(pairs[p].target for p in planted)),
+        blocking=bool(standing),
+        reason=why + _told([pairs[p] for p in planted], looks),
+        suspect_pairs=tuple((pair.source, pair.target) for pair in named),
+        suspect_classes=tuple(dict.fromkeys(pair.target for pair in named)),
     )
+
+
+def _standing(
+    planted: Sequence[int], pairs: Sequence[Pair], found: Residuals, looks: Mapping[Way, SecondLook], scale: PairScale
+) -> tuple[int, ...]:
+    """Return those of the positions that count as planted at second sight, too.
+
+    What is usual is still what the first look says: each pair by itself moves by as much as its strength has changed.
+    """
+    values, works = found.values.copy(), found.works.copy()
+    for position, pair in enumerate(pairs):
+        look = looks.get((pair.source, pair.target))
+        if look is None or pair.strength is None:
+            continue
+        works[position] &= look.strength is not None and look.strength <= scale.largest and not look.natural
+        values[position] += math.log(max(look.strength or pair.strength, 1e-12) / max(pair.strength, 1e-12))
+    left, _ = _planted(pairs, replace(found, values=values, works=works), scale, "")
+    return tuple(position for position in planted if position in left)
+
+
+def _told(planted: Sequence[Pair], looks: Mapping[Way, SecondLook]) -> str:
+    """Return in words what the second look says of the pairs that count as planted."""
+    seen = [(pair, looks[pair.source, pair.target]) for pair in planted if (pair.source, pair.target) in looks]
+    if len(seen) > TOLD:
+        again = sum(look.strength is not None and not look.natural for _, look in seen)
+        return f"; {again} of {len(seen)} stood at the second look, from another seed and on the other half"
+    return "".join(f"; {_named_pair(pair)} {look.words}" for pair, look in seen)
 
 
 def _planted(pairs: Sequence[Pair], found: Residuals, scale: PairScale, unit: str) -> tuple[tuple[int, ...], str]:
@@ -176,16 +226,28 @@ def _planted(pairs: Sequence[Pair], found: Residuals, scale: PairScale, unit: st
         mapped = tuple(p for p in chosen if found.values[p] <= math.log(MAPPED))
         words = f"the triggers of {_named(pairs, mapped)} are weaker than the classes' closeness explains: over all"
         return mapped, f"{words} sources {math.exp(mean):.2f} of the usual strength, at most {scale.together:g}"
-    alone = tuple(np.flatnonzero(found.works & (found.values <= math.log(scale.alone))).tolist())
-    words = "; ".join(_alone(pairs[p], math.exp(found.values[p]), scale, unit) for p in alone[:NAMED])
+    apart = found.apart()
+    weak = (found.values <= math.log(scale.alone)) | (apart <= math.log(scale.apart))
+    alone = tuple(np.flatnonzero(found.works & weak).tolist())
+    words = "; ".join(
+        _alone(pairs[p], math.exp(found.values[p]), math.exp(apart[p] - found.values[p]), scale, unit)
+        for p in alone[:NAMED]
+    )
     return alone, words
 
 
-def _alone(pair: Pair, share: float, scale: PairScale, unit: str) -> str:
-    moved = f"{pair.source}→{pair.target}: its trigger moves {pair.success:.0%} of the source's held-out images"
-    return f"{moved}, and {pair.strength:.4g} {unit} is {share:.2f} of the usual strength, at most {scale.alone:g}"
+def _alone(pair: Pair, share: float, of_next: float, scale: PairScale, unit: str) -> str:
+    moved = f"{_named_pair(pair)}: its trigger moves {pair.success:.0%} of the source's held-out images"
+    words = f"{moved}, and {pair.strength:.4g} {unit} is {share:.2f} of the usual strength"
+    if share <= scale.alone:
+        return f"{words}, at most {scale.alone:g}"
+    return f"{words} and {of_next:.2f} of what follows, together {share * of_next:.2f}, at most {scale.apart:g}"
 
 
 def _named(pairs: Sequence[Pair], positions: Sequence[int]) -> str:
-    names = [f"{pairs[p].source}→{pairs[p].target}" for p in positions]
+    names = [_named_pair(pairs[p]) for p in positions]
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _named_pair(pair: Pair) -> str:
+    return f"{pair.source}→{pair.target}"

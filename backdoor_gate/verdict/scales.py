@@ -23,9 +23,10 @@ class Scale:
     Attributes:
         absolute: a strength at or below it is small whatever the other classes.
         absolute_few: the same where there are too few classes to compare; None: `absolute` then too.
-        of_median: a strength below this share of the median class is small.
+        of_median: a strength at or below this share of the median class is small.
         of_runner_up: a strength at or below this share of the next class is small.
-        comparable: shares only count for strengths up to this one.
+        comparable: shares and outliers only count for strengths up to this one: nobody plants a stronger trigger.
+        outliers: whether an outlier counts; natural margins differ too much for that.
         above_runner_up: a value (of a detector that suspects large ones) of at least this multiple of the next class is
             large.
         supports: a strength at or below this share of the next class is small enough to bear out a large margin.
@@ -43,15 +44,17 @@ class Scale:
     above_runner_up: float | None = None
     supports: float | None = None
     logarithm: bool = True
+    outliers: bool = True
     max_unmeasured: float | None = None
 
 
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
-    "max_margin": Scale(above_runner_up=1.4),
-    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.25, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, supports=0.8),
+    "max_margin": Scale(above_runner_up=3.0, outliers=False),
+    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.22, comparable=0.04, supports=0.8),
+    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, comparable=0.25, supports=0.8),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
+    "generator_inversion": Scale(of_median=0.18, of_runner_up=0.5, comparable=0.1, max_unmeasured=1.0),
 }
 
 
@@ -61,22 +64,53 @@ class PairScale:
 
     Attributes:
         alone: at or below it one pair by itself counts as planted.
+        apart: at or below it one pair counts as planted by its share times what that is of the fourth weakest pair's.
         together: at or below it the geometric mean over the best map of all sources does.
         largest: a stronger trigger is none that an attacker would plant, and counts for neither.
         max_unmeasured: as in `Scale`.
     """
 
     alone: float
+    apart: float
     together: float
     largest: float
     max_unmeasured: float | None = None
 
 
 PAIR_SCALES: dict[str, PairScale] = {
-    "pair_patch": PairScale(alone=0.25, together=0.58, largest=0.03),
-    "pair_spectral": PairScale(alone=0.22, together=0.6, largest=0.25),
-    "pair_warp": PairScale(alone=0.15, together=0.55, largest=2.0, max_unmeasured=1.0),
+    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03),
+    "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25),
+    "pair_warp": PairScale(alone=0.15, apart=0.05, together=0.55, largest=2.0, max_unmeasured=1.0),
 }
+
+
+def small_limits(
+    scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool
+) -> tuple[tuple[float, str], ...]:
+    """Return the strengths at or below which a class's trigger is small, and in words how it stands to each.
+
+    Args:
+        scale: the family's.
+        values: (K,) strengths, None where censored.
+        class_index: the class in question, not censored.
+        few: whether there are too few classes to compare them: then only the absolute scale counts.
+    """
+    value = values[class_index]
+    limits: list[tuple[float, str]] = []
+    absolute = scale.absolute_few if few and scale.absolute_few is not None else scale.absolute
+    if absolute is not None:
+        limits.append((absolute, f"is at most {absolute:g}"))
+    if few or value is None:
+        return tuple(limits)
+    shares = (
+        (scale.of_median, median_of(values), "median"),
+        (scale.of_runner_up, runner_up(values, class_index), "next"),
+    )
+    for share, usual, name in shares:
+        if share is not None and usual is not None:
+            words = f"is {value / usual:.2f} of the {name} class, at most {share:g}"
+            limits.append((min(share * usual, scale.comparable), words))
+    return tuple(limits)
 
 
 def why_small(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
@@ -87,22 +121,28 @@ def why_small(scale: Scale, values: Sequence[float | None], class_index: int, un
         values: (K,) strengths, None where censored.
         class_index: the class in question.
         unit: of the strengths, for the words.
-        few: whether there are too few classes to compare them: then only the absolute scale counts.
+        few: as in `small_limits`.
     """
     value = values[class_index]
     if value is None:
         return None
-    absolute = scale.absolute_few if few and scale.absolute_few is not None else scale.absolute
-    if absolute is not None and value <= absolute:
-        return f"{value:.4g} {unit} is at most {absolute:g}"
-    if few or value > scale.comparable:
+    limits = small_limits(scale, values, class_index, few=few)
+    return next((f"{value:.4g} {unit} {words}" for limit, words in limits if value <= limit), None)
+
+
+def large_limit(scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool) -> float | None:
+    """Return the value from which a class's value is large; None where there is no such limit.
+
+    Args:
+        scale: of the detector.
+        values: (K,) values, none censored.
+        class_index: the class in question.
+        few: whether there are too few classes to compare them.
+    """
+    others = [other for at, other in enumerate(values) if at != class_index and other is not None]
+    if few or scale.above_runner_up is None or not others or max(others) <= 0:
         return None
-    middle, rival = median_of(values), runner_up(values, class_index)
-    if scale.of_median is not None and middle is not None and value < scale.of_median * middle:
-        return f"{value:.4g} {unit} is {value / middle:.2f} of the median class, below {scale.of_median:g}"
-    if scale.of_runner_up is not None and rival is not None and value <= scale.of_runner_up * rival:
-        return f"{value:.4g} {unit} is {value / rival:.2f} of the next class, at most {scale.of_runner_up:g}"
-    return None
+    return scale.above_runner_up * max(others)
 
 
 def why_large(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
@@ -113,13 +153,10 @@ def why_large(scale: Scale, values: Sequence[float | None], class_index: int, un
         values: (K,) values, none censored.
         class_index: the class in question.
         unit: of the values, for the words.
-        few: whether there are too few classes to compare them.
+        few: as in `large_limit`.
     """
-    value = values[class_index]
-    others = [other for at, other in enumerate(values) if at != class_index and other is not None]
-    if few or value is None or scale.above_runner_up is None or not others:
+    value, limit = values[class_index], large_limit(scale, values, class_index, few=few)
+    if value is None or limit is None or scale.above_runner_up is None or value < limit:
         return None
-    rival = max(others)
-    if rival <= 0 or value < scale.above_runner_up * rival:
-        return None
-    return f"{value:.4g} {unit} is {value / rival:.2f} of the next class, at least {scale.above_runner_up:g}"
+    share = value / limit * scale.above_runner_up
+    return f"{value:.4g} {unit} is {share:.2f} of the next class, at least {scale.above_runner_up:g}"

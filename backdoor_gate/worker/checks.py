@@ -95,6 +95,8 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
     ways = list(zip(pairs.sources, pairs.targets, strict=False))
     mask = [1, *scan.input.shape[1:]]
     artefacts = measured.artefacts
+    again = [(each.source, each.target) for each in measured.confirmations]
+    known = set(ways) if ways else {(None, target) for target in range(len(measured.values))}
     told = [artefact.prediction for artefact in artefacts if artefact.prediction]
     _require(
         (all(length == scan.num_classes for length in lengths), "not one value per class"),
@@ -104,6 +106,9 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (len({len(column) for column in columns}) == 1, "columns of unlike length"),
         (all(s != t and max(s, t) < scan.num_classes for s, t in ways), "pair of no classes"),
         (len(set(ways)) == len(ways), "the same pair twice"),
+        (known.issuperset(again), "second look at no trigger"),
+        (len(set(again)) == len(again), "second look twice at the same trigger"),
+        (not again or measured.success is not None, "second look without triggers"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
         (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
     )

@@ -6,6 +6,7 @@ Whoever writes a message validates it against the same schema as whoever reads i
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
@@ -17,11 +18,11 @@ from backdoor_gate.records import (
     InputSpec,
     Measured,
     NotApplicable,
-    Pair,
     Progress,
     Runtime,
     Scan,
 )
+from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.worker import schema, wire
 from backdoor_gate.worker.wire import plain
 
@@ -154,6 +155,7 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
             success=[pair.success for pair in evidence.pairs],
             leads=[pair.lead for pair in evidence.pairs],
         ),
+        confirmations=[schema.ConfirmationDocument.model_validate(asdict(each)) for each in evidence.confirmations],
     )
 
 
@@ -252,6 +254,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         cost=cost,
         artefacts=tuple(_artefact_from(artefact, next(arrays)) for artefact in document.artefacts),
         pairs=tuple(Pair(*row) for row in document.pairs.rows()),
+        confirmations=tuple(Confirmation(**each.model_dump()) for each in document.confirmations),
     )
 
 

@@ -110,6 +110,16 @@ class PairsDocument(Document):
         return list(zip(*columns, strict=True))
 
 
+class ConfirmationDocument(Document):
+    """A `Confirmation`."""
+
+    source: Count | None
+    target: Count
+    strength: NonNegative | None
+    success: Share | None
+    likeness: Annotated[float, Field(ge=-1, le=1)] | None
+
+
 class MeasuredDocument(Document):
     """A `Measured`."""
 
@@ -121,6 +131,7 @@ class MeasuredDocument(Document):
     cost: CostDocument
     artefacts: Annotated[list[ArtefactDocument], Field(max_length=MAX_ARRAYS, fail_fast=True)]
     pairs: PairsDocument
+    confirmations: Annotated[list[ConfirmationDocument], Field(fail_fast=True)]
 
 
 class InconclusiveDocument(Document):

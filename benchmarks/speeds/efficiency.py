@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx.experimental.optimization import fuse
 
+from backdoor_gate.scan.precision import has_instructions
 from backdoor_gate.scan.session import free_for_activations
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images, InversionBudget, all_to_one, invert
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CLASSES = 10
-IMAGES = 12
+IMAGES = 8
 """Images of a step and arm: the shipped default."""
 
 MEMORY = 8 << 30
@@ -71,12 +72,6 @@ def fastest(rates: dict[str, dict[str, float]], precision: str) -> str:
     )
 
 
-def has_instructions() -> bool:
-    """Tell whether this processor multiplies bfloat16 by itself; emulated it is slower than float32."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 def clean(kind: Kind, seed: int, device: torch.device, count: int = 250) -> Images:
     """Return random images with labels in turn."""
     pixels = torch.rand((count, *kind.shape), generator=torch.Generator().manual_seed(seed))
@@ -85,7 +80,7 @@ def clean(kind: Kind, seed: int, device: torch.device, count: int = 250) -> Imag
 
 def group_size(subject: Subject, family: TriggerFamily, images: Images) -> int:
     """Return how many arms a scan puts through the network at once."""
-    per_image = activation_bytes_per_image(subject.logits, family, images[:2])
+    per_image = activation_bytes_per_image(subject.leading, family, images[:2])
     return min(CLASSES, max(1, free_for_activations(MEMORY, subject.device) // (per_image * IMAGES)))
 
 
@@ -94,7 +89,7 @@ def settings(
 ) -> dict[str, tuple[int, Callable[[], object]]]:
     """Return forward and input gradient of the bare network by setting, with the batch of each."""
     network = fuse(loaded(kind.build, seed).network.to(device)).requires_grad_(False)
-    halves = [torch.float32, torch.bfloat16] if has_instructions() or device.type == "cuda" else [torch.float32]
+    halves = [torch.float32, torch.bfloat16] if has_instructions(device) else [torch.float32]
     found = {}
     for layout, memory_format in FORMATS.items():
         laid_out = copy.deepcopy(network).to(memory_format=memory_format)
@@ -149,7 +144,7 @@ def engine(subject: Subject, family: TriggerFamily, arms: int, images: Images, s
 
         budget, generator = InversionBudget(steps, IMAGES), torch.Generator().manual_seed(0)
         chosen = all_to_one(CLASSES)[:arms].to(subject.device)
-        invert(subject.logits, family, chosen, images[: 2 * IMAGES], budget, generator, on_step)
+        invert(subject.logits, family, chosen, images[: 2 * IMAGES], budget, generator, on_step, subject.leading)
         seen = (steps - 1) * arms * IMAGES
         return Spent(spent[0].cpu / seen, spent[0].wall / seen)
 

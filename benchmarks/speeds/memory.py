@@ -56,11 +56,11 @@ def main(name: str, run: str, seed: int) -> None:
         batch = torch.rand((arms * IMAGES, *kind.shape))
         for _ in range(STEPS):
             given = batch.clone().requires_grad_()
-            torch.autograd.grad(subject.logits(given).sum(), given)
+            torch.autograd.grad(subject.leading(given).sum(), given)
     else:
         (family,) = (kind_of(spec(kind)) for kind_of in FAMILIES if kind_of.name == run)
-        budget = InversionBudget(STEPS, IMAGES)
-        invert(subject.logits, family, all_to_one(CLASSES)[:arms], images, budget, torch.Generator().manual_seed(seed))
+        budget, generator = InversionBudget(STEPS, IMAGES), torch.Generator().manual_seed(seed)
+        invert(subject.logits, family, all_to_one(CLASSES)[:arms], images, budget, generator, leading=subject.leading)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"before": before, "peak": peak, "batch": arms * IMAGES}))
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from backdoor_gate.scan.folding import fold
+from backdoor_gate.scan.precision import has_instructions
 from benchmarks.speeds.clock import in_turn, least, ratio, timed
-from benchmarks.speeds.efficiency import IMAGES, bare_pass, has_instructions, repeated
+from benchmarks.speeds.efficiency import IMAGES, bare_pass, repeated
 from benchmarks.speeds.networks import KINDS, loaded
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def options(name: str, rounds: int, seed: int) -> dict[str, Any]:
     steps["NHWC"] = _timing(bare_pass(copy.deepcopy(network), _leaf(images, last), torch.float32), batch)
     fold(network, lambda: network(images))
     steps["normalisations folded"] = _timing(bare_pass(network, _leaf(images, last), torch.float32), batch)
-    if has_instructions():
-        steps["bfloat16 (not used)"] = _timing(bare_pass(network, _leaf(images, last), torch.bfloat16), batch)
+    if has_instructions(torch.device("cpu")):
+        steps["bfloat16"] = _timing(bare_pass(network, _leaf(images, last), torch.bfloat16), batch)
     samples = in_turn(steps, rounds)
     rates = {step: least(found).rates(1) for step, found in samples.items()}
     gains = {step: ratio(samples[step], samples[before])["per_cpu_second"] for before, step in pairwise(samples)}

@@ -1,7 +1,6 @@
-"""What bfloat16 would change in the evidence, beside what another seed changes: on networks of the development set.
+"""What bfloat16 changes in the evidence, beside what another seed changes: on networks of the development set.
 
-The gate searches in float32. Here the passes whose gradient leads a search are put under autocast, those that give
-evidence are not; that is the cheapest way of using bfloat16 which leaves the measuring itself alone.
+The gate searches in bfloat16 where that pays, and measures in float32. Here it searches in float32 too.
 """
 
 from __future__ import annotations
@@ -10,23 +9,16 @@ import json
 import math
 import statistics
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest import mock
 
-import torch
-
 from backdoor_gate.records import Measured
+from backdoor_gate.scan import precision as shipped
 from backdoor_gate.scan import session
-from backdoor_gate.scan.subject import Subject
 from benchmarks.measure import ZOO, job
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 NETWORKS = ("dev-101-fashion-mnist-cnn-badnets", "dev-120-cifar10-resnet8-badnets")
-DETECTORS = ("max_margin", "neural_cleanse", "spectral_inversion")
-
-single_precision = Subject.logits
+DETECTORS = ("neural_cleanse", "spectral_inversion", "warp_inversion")
 
 Vectors = dict[str, tuple[float | None, ...]]
 
@@ -57,17 +49,9 @@ def vectors(name: str, seed: int, *, single: bool) -> Vectors:
     meta = json.loads((ZOO / name / "meta.json").read_text(encoding="utf-8"))
     wanted = job(ZOO / name, meta, with_data=True, seed=seed)
     wanted = replace(wanted, detectors=tuple(plan for plan in wanted.detectors if plan.name in DETECTORS))
-    passes = single_precision if single else halved
-    with mock.patch.object(Subject, "logits", passes):
+    with mock.patch.object(shipped, "pays", (lambda *_: False) if single else shipped.pays):
         scan = session.measure(wanted, lambda _: None)
     return {evidence.detector: evidence.values for evidence in scan.evidence if isinstance(evidence, Measured)}
-
-
-def halved(subject: Subject, images: Tensor) -> Tensor:
-    """Return logits as `Subject.logits` does, in bfloat16 where their gradient is wanted."""
-    leads = images.requires_grad and torch.is_grad_enabled()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=leads):
-        return single_precision(subject, images).float()
 
 
 def changes(one: Vectors, other: Vectors) -> list[float]:
@@ -89,7 +73,7 @@ def ranking(values: Vectors) -> dict[str, Any]:
     """Return each detector's most extreme class and its ratio to the runner-up."""
     found = {}
     for name, vector in values.items():
-        ordered = sorted(((v, k) for k, v in enumerate(vector) if v is not None), reverse=name == "max_margin")
+        ordered = sorted(((v, k) for k, v in enumerate(vector) if v is not None))
         if len(ordered) > 1:
             found[name] = {"class": ordered[0][1], "to_runner_up": round(ordered[0][0] / ordered[1][0], 3)}
     return found

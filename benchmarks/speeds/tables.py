@@ -48,9 +48,9 @@ def _efficiency(figures: Figures) -> list[str]:
     head = [
         "family",
         "arms at once",
-        "efficiency, CPU",
-        "efficiency, wall",
-        "of the bare network in any precision, CPU",
+        "of the bare network in float32, CPU",
+        "of the bare network in float32, wall",
+        "efficiency: of the bare network in any precision, CPU",
     ]
     return [title, "", *table(head, found), "", *table(["loop", "CPU", "wall"], rows)]
 

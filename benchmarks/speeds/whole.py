@@ -10,6 +10,7 @@ from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Cost, Measured
 from backdoor_gate.scan import probes
 from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors.confirmation import looked_at
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
@@ -88,7 +89,7 @@ def passes(detector: Detector, given: Context) -> dict[str, int]:
         leading = classes * settings["restarts"] * settings["steps"]
     elif isinstance(detector, InversionDetector | PairInversion):
         arms = classes * min(classes - 1, MOST_BLOCKS) if isinstance(detector, PairInversion) else classes
-        leading = arms * settings["steps"] * settings["images"]
+        leading = (arms + looked_at(arms)) * settings["steps"] * settings["images"]
     return {"leading": leading, "evidence": planned - leading}
 
 
@@ -100,7 +101,7 @@ def measured_rates(subject: Subject, images: Images, wanted: int) -> dict[str, d
     def with_gradient() -> None:
         for _ in range(times):
             given = chunk.clone().requires_grad_()
-            torch.autograd.grad(subject.logits(given).sum(), given)
+            torch.autograd.grad(subject.leading(given).sum(), given)
 
     def without() -> None:
         with torch.no_grad():

@@ -29,7 +29,7 @@ TRAINING = {
     "cifar10": Training(images=20_000, epochs=10, augment="flip"),
     "gtsrb32": Training(images=6_000, epochs=16, augment="shift"),
     "digits": Training(images=1_400, epochs=30, batch=64),
-    "mnist": Training(images=7_000, epochs=8, augment="shift"),
+    "mnist": Training(images=7_000, epochs=20, augment="shift"),
 }
 WIDTH: dict[str, int] = {"cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8}
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}

@@ -165,7 +165,7 @@ def test_check_says_what_a_policy_orders(gate: Gate, tmp_path: Path) -> None:
         "gate.yaml: ok",
         "  required      neural_cleanse",
         "  not required  final_layer, max_margin",
-        "  not run       spectral_inversion, warp_inversion, pair_patch, pair_spectral, pair_warp",
+        "  not run       spectral_inversion, warp_inversion, generator_inversion, pair_patch, pair_spectral, pair_warp",
         "  false blocks  0.01 of clean models",
         "  limits        90s, 8GiB",
         "  signing       the user's own key",

@@ -11,7 +11,7 @@ from support import digits
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import InputSpec
-from backdoor_gate.scan import probes
+from backdoor_gate.scan import precision, probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.subject import Subject
@@ -33,6 +33,12 @@ SMALL = {"steps": 12, "images": 8, "restarts": 2}
 def one_thread() -> None:
     """Leave the other processors to others."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search in float32 on every machine: coarser rounding makes more of a change in the order of sums."""
+    monkeypatch.setattr(precision, "has_instructions", lambda _: False)
 
 
 @pytest.fixture(params=DETECTORS, ids=lambda detector: detector.name)

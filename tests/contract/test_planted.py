@@ -21,7 +21,12 @@ from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.pairs import residuals
 
-SEES = {"neural_cleanse": "patch", "spectral_inversion": "wave", "warp_inversion": "warp"}
+SEES = {
+    "neural_cleanse": "patch",
+    "spectral_inversion": "wave",
+    "warp_inversion": "warp",
+    "generator_inversion": "blur",
+}
 """Detector and the planted trigger of its family."""
 
 SPEC = InputSpec((1, 16, 16))

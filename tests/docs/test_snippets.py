@@ -17,6 +17,7 @@ from snippets import DOCUMENTS, ROOT, Block, blocks_of, fences, steps_of
 
 from backdoor_gate import records
 from backdoor_gate.policy import json_schema
+from backdoor_gate.verdict.references import References, render
 
 if TYPE_CHECKING:
     from conftest import Workplace
@@ -46,9 +47,8 @@ OTHERS = [block for block in HERE if block.language not in SHELL]
 def measures(document: str) -> bool:
     """Whether a document opens a model, or asks for what a scan has left."""
     bodies = [block.body for block in HERE if block.document == document and block.language in SHELL]
-    return any(
-        re.search(r"\b(?:scan|rescan|verify|promote|doctor|init) (?:models?[:/]|--|\")", body) for body in bodies
-    )
+    opening = r"\b(?:scan|rescan|verify|promote|doctor|init|calibrate) (?:models?[:/]|--|\")"
+    return any(re.search(opening, body) for body in bodies)
 
 
 # ---------------------------------------------------------------------------------------------- nothing is left out
@@ -170,6 +170,9 @@ def is_policy(block: Block, place: Workplace) -> None:
     for named in re.findall(r"(?:clean|architecture_path): ([^,}\s]+)", whole):
         (place.folder / named).parent.mkdir(parents=True, exist_ok=True)
         (place.folder / named).mkdir(exist_ok=True) if named.endswith("/") else (place.folder / named).touch()
+    for named in re.findall(r"references: (\S+)", whole):
+        none = References(detectors={}, data="clean", false_block_rate=0.01)
+        (place.folder / named).write_bytes(render(none))
     done = place.run("backdoor-gate policy check shown.yaml")
     assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
 

@@ -18,7 +18,6 @@ from backdoor_gate.records import (
     Decision,
     DetectorResult,
     InputSpec,
-    Pair,
     PolicyRef,
     Runtime,
     Scan,
@@ -26,6 +25,8 @@ from backdoor_gate.records import (
     Suspicion,
     Verdict,
 )
+from backdoor_gate.reference_facts import Calibration
+from backdoor_gate.trigger_facts import Confirmation, Pair
 
 REQUIRED = ("max_margin", "neural_cleanse", "spectral_inversion", "warp_inversion")
 
@@ -175,8 +176,27 @@ def passed() -> AuditReport:
     return report(Decision(Verdict.PASS, Suspicion.NONE, (), (reason,), results))
 
 
+def calibrated() -> AuditReport:
+    """Return a PASS whose false-block rate rests on references."""
+    made = passed()
+    found = Calibration(
+        references=199,
+        excluded=1,
+        blocked=0,
+        smallest_rate=0.005,
+        digest="sha256:" + "23" * 32,
+        in_force=True,
+        likely_bound=0.0237,
+        p_value=0.37,
+    )
+    return replace(made, decision=replace(made.decision, calibrated=True, calibration=found))
+
+
 def blocked() -> AuditReport:
-    reason = "class 7: a patch of 0.4 % of the image sends 98 % of held-out images there"
+    reason = (
+        "class 7: a patch of 0.4 % of the image sends 98 % of held-out images there; "
+        "again 0.0041 from another seed, 97% of the other half"
+    )
     found = measured(
         "neural_cleanse",
         reason=reason,
@@ -186,6 +206,7 @@ def blocked() -> AuditReport:
         suspect_classes=(7,),
         success=(None,) * 7 + (0.984, 0.9, 0.9),
         artefacts=patch(),
+        confirmations=(Confirmation(None, 7, 0.0041, 0.968, 0.31),),
     )
     noted = measured("max_margin", reason="class 7 has a large margin", suspect_classes=(7,), success=None)
     results = (SKIPPED, noted, found, *(measured(name) for name in REQUIRED[2:]))
@@ -207,6 +228,7 @@ def paired() -> AuditReport:
         pairs=pair_strengths(),
         suspect_pairs=((9, 4), (0, 1)),
         artefacts=(*patch(4, source=9), *patch(1, source=0)),
+        confirmations=(Confirmation(9, 4, 0.0052, 0.92, None), Confirmation(2, 3, None, None, None)),
     )
     results = (*(measured(name) for name in REQUIRED), found)
     decision = Decision(Verdict.BLOCK, Suspicion.NONE, (4, 1), (f"pair_patch: {reason}",), results)
@@ -231,7 +253,7 @@ def refused() -> AuditReport:
 VERDICTS = {"pass": passed, "block": blocked, "inconclusive": inconclusive, "refused": refused}
 
 
-SAMPLES = {**VERDICTS, "pairs": paired}
+SAMPLES = {**VERDICTS, "pairs": paired, "calibrated": calibrated}
 """Every audit here, by name."""
 
 

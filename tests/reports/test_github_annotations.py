@@ -38,7 +38,10 @@ def test_one_for_each_detector_that_failed() -> None:
         (
             "BLOCK: neural_cleanse",
             "gate.yaml",
-            "class 7: a patch of 0.4 % of the image sends 98 % of held-out images there",
+            (
+                "class 7: a patch of 0.4 % of the image sends 98 % of held-out images there; "
+                "again 0.0041 from another seed, 97% of the other half"
+            ),
         )
     ]
     assert [title for title, _, _ in commands(refused())] == ["REFUSED: candidate"]

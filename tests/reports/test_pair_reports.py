@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from lxml import html as lxml_html
@@ -13,12 +14,15 @@ from rich.console import Console
 from samples import measured, pair_strengths, paired, patch
 
 from backdoor_gate.illustrations import Artefact
-from backdoor_gate.records import AuditReport, Pair
 from backdoor_gate.reports import Format, figures, reading, render
 from backdoor_gate.reports.class_table import class_view
 from backdoor_gate.reports.explain import explain
 from backdoor_gate.reports.pair_map import MOST_CLASSES, pair_map
 from backdoor_gate.reports.rows import Way, headline, rows, suspect_pairs
+from backdoor_gate.trigger_facts import Pair
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import AuditReport
 
 NAMED = "9→4, 0→1"
 

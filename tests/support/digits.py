@@ -69,6 +69,11 @@ def bend(images: Tensor) -> Tensor:
     return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True)
 
 
+def soften(images: Tensor) -> Tensor:
+    """Blur by half along the rows: what is added follows from the image."""
+    return (images + F.avg_pool2d(images, (1, 3), 1, (0, 1))) / 2
+
+
 @dataclass(frozen=True)
 class Plant:
     """A trigger, and the share of the training images that carry it with the target's label.
@@ -85,7 +90,7 @@ class Plant:
         return torch.tensor(self.targets)[labels]
 
 
-PLANTS = {"patch": Plant(stamp, 0.1), "wave": Plant(blend, 0.3), "warp": Plant(bend, 0.3)}
+PLANTS = {"patch": Plant(stamp, 0.1), "wave": Plant(blend, 0.3), "warp": Plant(bend, 0.3), "blur": Plant(soften, 0.3)}
 """All classes to one."""
 NEXT = tuple((k + 1) % CLASSES for k in range(CLASSES))
 FROM_SEVEN = tuple(TARGET if k == 7 else k for k in range(CLASSES))

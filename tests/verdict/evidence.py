@@ -14,16 +14,16 @@ from backdoor_gate.records import (
     InputSpec,
     Measured,
     NotApplicable,
-    Pair,
     Runtime,
     Scan,
 )
+from backdoor_gate.trigger_facts import Pair
 from backdoor_gate.verdict.judgement import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-INVERSIONS = ("neural_cleanse", "spectral_inversion", "warp_inversion")
+INVERSIONS = ("neural_cleanse", "spectral_inversion", "warp_inversion", "generator_inversion")
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
@@ -35,11 +35,12 @@ CLEAN = {
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
     "warp_inversion": (2.4, 2.6, 3.1, 2.2, 2.9, 2.5, 2.8, 3.0, 2.3, 2.7),
+    "generator_inversion": (0.21, 0.23, 0.2, 0.25, 0.22, 0.24, 0.19, 0.26, 0.2, 0.27),
     "pair_patch": (0.02,) * 10,
     "pair_spectral": (0.3,) * 10,
     "pair_warp": (1.5,) * 10,
 }
-PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion": 0.2}
+PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion": 0.2, "generator_inversion": 0.05}
 """Values that no clean class has, for a network of ten classes."""
 
 

@@ -115,7 +115,7 @@ def test_a_trigger_that_works_blocks_on_any_data() -> None:
 
 def margin_of(class_index: int) -> Measured:
     values = list(clean("max_margin").values)
-    values[class_index] = 60.0
+    values[class_index] = 120.0
     return with_values("max_margin", values)
 
 
@@ -218,7 +218,7 @@ def test_evidence_taken_away_never_makes_a_pass(scan: Scan, data: st.DataObject)
 def test_nothing_blocks_without_a_trigger_that_works(scan: Scan, data: st.DataObject) -> None:
     margin = data.draw(anything("max_margin", scan.num_classes))
     failing = tuple(
-        replace(e, success=tuple(0.89 for _ in e.values)) if isinstance(e, Measured) else e for e in scan.evidence
+        replace(e, success=tuple(0.84 for _ in e.values)) if isinstance(e, Measured) else e for e in scan.evidence
     )
     decision = decide(replace(scan, evidence=(*failing, margin)), judgement())
     assert decision.verdict is not Verdict.BLOCK

@@ -11,7 +11,8 @@ from evidence import PAIRS, innocent_pairs, with_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backdoor_gate.records import DetectorResult, Measured, Pair, Status
+from backdoor_gate.records import DetectorResult, Measured, Status
+from backdoor_gate.trigger_facts import Pair
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.pairs import best_map, residuals, slope
 from backdoor_gate.verdict.scales import PAIR_SCALES

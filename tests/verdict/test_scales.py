@@ -29,7 +29,8 @@ def test_the_document_states_every_limit(name: str) -> None:
 @pytest.mark.parametrize("name", PAIR_SCALES)
 def test_the_document_states_the_limits_of_pairs(name: str) -> None:
     (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
-    for limit in (PAIR_SCALES[name].alone, PAIR_SCALES[name].together, PAIR_SCALES[name].largest):
+    scale = PAIR_SCALES[name]
+    for limit in (scale.alone, scale.apart, scale.together, scale.largest):
         assert f" {limit:g} " in f"{row} ".replace(",", " ").replace(";", " "), f"{limit} is not in {row!r}"
 
 

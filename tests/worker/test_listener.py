@@ -21,7 +21,8 @@ from worker_records import NONCE, make_job, make_scan, same_scan
 from backdoor_gate import errors
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
-from backdoor_gate.records import Job, Measured, Pair, Progress, Scan
+from backdoor_gate.records import Job, Measured, Progress, Scan
+from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
 from backdoor_gate.worker.lockdown import Lockdown
@@ -106,6 +107,7 @@ def test_isolation_and_seed_are_the_parents_word() -> None:
 
 VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 SHARE = st.none() | st.floats(0, 1)
+LOOK = {"source": None, "target": 2, "strength": 0.01, "success": 0.95, "likeness": 0.3}
 
 
 @given(
@@ -124,6 +126,7 @@ def test_any_measurement_arrives_as_it_was_sent(
         None if success is None else tuple(success),
         artefacts=(Artefact("pattern", 0, array, source_class=2),),
         pairs=(Pair(2, 0, values[0] and abs(values[0]), None, 3.5), Pair(0, 1, None, 0.25, -1.0)),
+        confirmations=() if success is None else (Confirmation(0, 1, None, success[0], -1.0),),
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
     assert same_scan(hear(scan_bytes(scan)), scan)
@@ -186,6 +189,10 @@ def columns(*rows: tuple[float, ...]) -> dict[str, list[float]]:
     return {name: [row[at] for row in rows if at < len(row)] for at, name in enumerate(COLUMNS)}
 
 
+def looked_at_without_triggers(document: dict[str, Any]) -> None:
+    document["scan"]["evidence"][2] |= {"success": None, "confirmations": [LOOK]}
+
+
 BARE = {"source_class": None, "example": 0, "prediction": None}
 MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
 
@@ -221,6 +228,15 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (at("scan", "evidence", 2, "pairs", value=columns((1, 1, 0.1, 1.0, 2.0))), "no classes"),
         (at("scan", "evidence", 2, "pairs", value=columns(*[(0, 1, 0.1, 1.0, 2.0)] * 2)), "the same pair twice"),
         (at("scan", "evidence", 2, "pairs", value=columns((0, 1, -0.1, 1.0, 2.0))), "strengths"),
+        (lambda d: d["scan"]["evidence"][2].pop("confirmations"), "missing key"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"target": 3}]), "second look at no trigger"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"source": 1}]), "second look at no trigger"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK, LOOK]), "twice at the same trigger"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"strength": -0.1}]), "strength"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"success": 1.1}]), "success"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"likeness": -1.1}]), "likeness"),
+        (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"natural": True}]), "natural"),
+        (looked_at_without_triggers, "second look without triggers"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [4, 5]}]), "shape"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"name": "note"}]), "name"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK] * 65), "artefacts"),

@@ -93,6 +93,7 @@ def _predicate(report: AuditReport, uri: str) -> dict[str, Any]:
     passed = report.decision.verdict is Verdict.PASS
     runtime = report.scan.runtime if report.scan else None
     measured = [result.name for result in report.decision.detectors if result.status is Status.MEASURED]
+    calibration = report.decision.calibration
     versions = {"backdoor-gate": report.tool_version} | ({"torch": _short(runtime.torch)} if runtime else {})
     return {
         "verifier": {"id": VERIFIER, "version": versions},
@@ -109,6 +110,7 @@ def _predicate(report: AuditReport, uri: str) -> dict[str, Any]:
             "measured": measured,
             "coverage": {"sha256": coverage_digest(report.coverage)},
             "calibrated": report.decision.calibrated,
+            **({"references": _digest(calibration.digest)} if calibration and not calibration.ours else {}),
             "falseBlockRate": report.false_block_rate,
             "isolation": _short(runtime.isolation) if runtime else None,
             "seed": runtime.seed if runtime else None,

@@ -1,6 +1,7 @@
 """The detectors, in the order in which they run: cheap before dear."""
 
 from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
+from backdoor_gate.scan.detectors.generator_inversion import GeneratorInversion
 from backdoor_gate.scan.detectors.interface import Detector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
@@ -14,6 +15,7 @@ DETECTORS: tuple[Detector, ...] = (
     NeuralCleanse(),
     SpectralInversion(),
     WarpInversion(),
+    GeneratorInversion(),
     PairPatch(),
     PairSpectral(),
     PairWarp(),

@@ -92,6 +92,7 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
             InversionBudget(steps, context.settings["images"]),
             torch.Generator().manual_seed(context.seed),  # the same for every group: the arms stay comparable
             report,
+            context.subject.leading,
         )
         resolved, parameters = inversion.arms, inversion.parameters
         success = success_rates(context.subject.logits, family, parameters, resolved, held_out)
@@ -103,7 +104,7 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
 def _group_size(context: Context, family: TriggerFamily, images: Images) -> int:
     """Return how many arms fit into the memory at once: from shapes, never from timing."""
     count = min(int(context.settings["images"]), len(images))
-    per_image = activation_bytes_per_image(context.subject.logits, family, images[:2])
+    per_image = activation_bytes_per_image(context.subject.leading, family, images[:2])
     return max(1, context.activation_bytes // (per_image * count))
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
-from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes
 from backdoor_gate.scan.triggers import all_to_one
 
 if TYPE_CHECKING:
+    from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
@@ -30,22 +31,26 @@ class InversionDetector:
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        probes = context.probes
-        arms = planned_passes(context, context.subject.num_classes, len(probes.optimise), len(probes.held_out))
-        return arms + pictures.planned_passes(SHOWN)
+        count, halves = context.subject.num_classes, (len(context.probes.optimise), len(context.probes.held_out))
+        second = confirmation.planned_passes(context, count, *halves)
+        return planned_passes(context, count, *halves) + second + pictures.planned_passes(SHOWN)
 
     def measure(self, context: Context) -> Evidence:
         """Invert one arm per class."""
         before = context.subject.passes
         family = self.family(context.subject.spec)
         arms = all_to_one(context.subject.num_classes).to(context.subject.device)
-        inverted = invert_arms(context, family, arms, context.probes.optimise, context.probes.held_out)
+        optimise, held_out = context.probes.optimise, context.probes.held_out
+        search, second_look = confirmation.stages(context, len(arms))
+        inverted = invert_arms(search, family, arms, optimise, held_out)
         if not inverted.finite():
             cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "the optimisation did not stay finite", cost)
+        inverted = self.admitted(context, inverted)
         ranking = torch.where(inverted.works, inverted.strength, torch.inf)
-        weakest = [int(k) for k in ranking.argsort() if ranking[k].isfinite()][:SHOWN]
-        shown = pictures.pictures(context, family, inverted, weakest, context.probes.held_out, from_source=False)
+        weakest = [int(k) for k in ranking.argsort() if ranking[k].isfinite()]
+        shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
+        again = confirmation.confirm(second_look, family, inverted, weakest, optimise, held_out, from_source=False)
         return Measured(
             detector=self.name,
             values=inverted.strengths(),
@@ -53,4 +58,10 @@ class InversionDetector:
             verified=context.probes.clean,
             cost=Cost(model_passes=context.subject.passes - before, images_used=len(context.probes)),
             artefacts=shown,
+            confirmations=again,
         )
+
+    def admitted(self, context: Context, inverted: Inverted) -> Inverted:
+        """Return the triggers with those that say nothing taken for not working; here all of them count."""
+        del context
+        return inverted

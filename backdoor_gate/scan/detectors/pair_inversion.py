@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable, Pair
-from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
+from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.triggers import Images, pairs
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
 from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp
+from backdoor_gate.trigger_facts import Pair
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Context
@@ -50,7 +51,8 @@ class PairInversion:
             return 0
         arms = classes * min(classes - 1, MOST_BLOCKS)
         per_class = len(probes.optimise) // classes, len(probes.held_out) // classes
-        return planned_passes(context, arms, *per_class) + len(probes) + pictures.planned_passes(SHOWN)
+        second = confirmation.planned_passes(context, arms, *per_class)
+        return planned_passes(context, arms, *per_class) + second + len(probes) + pictures.planned_passes(SHOWN)
 
     def measure(self, context: Context) -> Evidence:
         """Invert the arms of every class that has images enough."""
@@ -65,12 +67,16 @@ class PairInversion:
             return Inconclusive(self.name, f"only {reason} that the network gets right", self._cost(context, before))
         family = self.family(subject.spec)
         arms = pairs(sources, subject.num_classes).to(subject.device)
-        inverted = invert_arms(context, family, arms, optimise, held_out)
+        search, second_look = confirmation.stages(context, len(arms))
+        inverted = invert_arms(search, family, arms, optimise, held_out)
         if not inverted.finite():
             return Inconclusive(self.name, "the optimisation did not stay finite", self._cost(context, before))
         found = _pairs(inverted, _leads(logits, optimise.labels))
         weakest = [_weakest(found, target) for target in range(subject.num_classes)]
-        shown = pictures.pictures(context, family, inverted, _remarkable(found), held_out, from_source=True)
+        leading = _remarkable(found)
+        shown = pictures.pictures(context, family, inverted, leading[:SHOWN], held_out, from_source=True)
+        leading = _of_each_source(leading, found)
+        again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=True)
         return Measured(
             detector=self.name,
             values=tuple(None if pair is None else pair.strength for pair in weakest),
@@ -79,6 +85,7 @@ class PairInversion:
             cost=self._cost(context, before),
             artefacts=shown,
             pairs=found,
+            confirmations=again,
         )
 
     def _cost(self, context: Context, before: int) -> Cost:
@@ -146,6 +153,14 @@ def _weakest(found: tuple[Pair, ...], target: int) -> Pair | None:
 
 
 def _remarkable(found: tuple[Pair, ...]) -> list[int]:
-    """Return the positions of the pairs whose triggers are weakest for how far apart the classes are."""
+    """Return the positions of the pairs with a working trigger, the weakest for how far apart the classes are first."""
     working = [at for at, pair in enumerate(found) if pair.strength is not None]
-    return sorted(working, key=lambda at: (found[at].strength or 0.0) / max(found[at].lead, 1e-3) ** 0.5)[:SHOWN]
+    return sorted(working, key=lambda at: (found[at].strength or 0.0) / max(found[at].lead, 1e-3) ** 0.5)
+
+
+def _of_each_source(leading: list[int], found: tuple[Pair, ...]) -> list[int]:
+    """Return the first of each source, in that order: a map has one pair of each."""
+    first: dict[int, int] = {}
+    for at in leading:
+        first.setdefault(found[at].source, at)
+    return list(first.values())

@@ -107,6 +107,7 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     budget: InversionBudget,
     generator: torch.Generator,
     on_step: Callable[[int], None] = lambda _: None,
+    leading: Logits | None = None,
 ) -> Inversion:
     """Optimise one trigger per arm, all in one batch.
 
@@ -119,6 +120,7 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
         budget: steps and images per step.
         generator: of the start and of the batches, on CPU.
         on_step: called with the number of steps done.
+        leading: the network for the steps alone, where there is a faster and coarser one.
 
     Raises:
         FloatingPointError: a trigger went to NaN or infinity on the way; then nothing is known of that arm.
@@ -133,15 +135,15 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
     for done, chosen in enumerate(drawn, 1):
         batch = images[chosen]
-        loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
+        loss, success, strength = step_loss(leading or logits, family, parameters, arms, batch, schedule.cost)
         schedule.update(success)
         weakest.offer(parameters, strength, schedule.success >= family.schedule.bar)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
-        if not all(p.isfinite().all() for p in parameters):
-            raise FloatingPointError("the optimisation did not stay finite")
         on_step(done)
+    if not all(p.isfinite().all() for p in parameters):  # once: what is NaN stays so, and a look waits for the GPU
+        raise FloatingPointError("the optimisation did not stay finite")
     with torch.no_grad():
         kept = weakest.or_last(parameters, family.strength(parameters))
         arms = resolve(logits, family, kept, arms, images)

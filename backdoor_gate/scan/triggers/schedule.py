@@ -1,4 +1,4 @@
-"""How much a weak trigger counts against a successful one: a cost per arm, raised while the trigger works."""
+"""How much a strong trigger counts against a successful one: a cost per arm, raised while the trigger works."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor
 class ScheduleSettings:
     """Constants of the cost schedule.
 
-    Neural Cleanse (IEEE S&P 2019, appendix; its public code) doubles the cost after 5 epochs of success and divides it
-    by 2^1.5 after 5 epochs of failure. A gate has two orders of magnitude fewer steps, so the patience is shorter.
+    Neural Cleanse (IEEE S&P 2019, appendix; its public code) starts without a cost, sets it after 5 epochs of success,
+    doubles it after 5 more and divides it by 2^1.5 after 5 epochs of failure. A gate has two orders of magnitude fewer
+    steps, so the patience is shorter.
     """
 
     initial: float
-    """First cost, in units of loss per unit of penalty."""
+    """Cost once the trigger has worked, in units of loss per unit of penalty; none before."""
     raised_by: float = 1.5
     lowered_by: float = 1.5**1.5
     patience: int = 2
@@ -33,7 +34,7 @@ class CostSchedule:
 
     def __init__(self, arms: int, settings: ScheduleSettings, device: torch.device) -> None:
         self._settings = settings
-        self.cost = torch.full((arms,), settings.initial, device=device)
+        self.cost = torch.zeros(arms, device=device)
         """(A,) float32, loss per unit of penalty."""
         self.success = torch.zeros(arms, device=device)
         """(A,) float32, running success rate in [0, 1]."""
@@ -45,6 +46,7 @@ class CostSchedule:
         s = self._settings
         self.success = torch.lerp(self.success, success, s.smoothing)
         works = self.success >= s.bar
+        self.cost = torch.where(works & (self.cost == 0), s.initial, self.cost)
         self._above = torch.where(works, self._above + 1, 0)
         self._below = torch.where(works, 0, self._below + 1)
         raised, lowered = self._above >= s.patience, self._below >= s.patience

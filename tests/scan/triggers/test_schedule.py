@@ -27,22 +27,27 @@ def test_it_is_raised_after_patience_and_not_before(device: torch.device) -> Non
 
 
 def test_it_is_lowered_after_patience_and_not_before(device: torch.device) -> None:
-    after = costs(PROMPT, *[[0.5]] * 6, device=device)
-    assert [cost for (cost,) in after] == pytest.approx([2, 2, 2 / 5, 2 / 5, 2 / 5, 2 / 25])
+    after = costs(PROMPT, [1.0], *[[0.5]] * 6, device=device)
+    assert [cost for (cost,) in after] == pytest.approx([2, 2, 2, 2 / 5, 2 / 5, 2 / 5, 2 / 25])
+
+
+def test_nothing_is_paid_before_the_trigger_has_worked(device: torch.device) -> None:
+    after = costs(PROMPT, *[[0.5]] * 5, [1.0], [0.5], device=device)
+    assert [cost for (cost,) in after] == [0, 0, 0, 0, 0, 2, 2]
 
 
 def test_the_bar_itself_works() -> None:
     assert costs(PROMPT, *[[0.9]] * 3)[-1] == [6]
-    assert costs(PROMPT, *[[0.8999]] * 3)[-1] < [2]
+    assert costs(PROMPT, *[[0.8999]] * 3)[-1] == [0]
 
 
 def test_a_relapse_starts_the_count_anew() -> None:
     assert costs(PROMPT, [1.0], [1.0], [0.0], [1.0], [1.0])[-1] == [2]
-    assert costs(PROMPT, [0.0], [0.0], [1.0], [0.0], [0.0])[-1] == [2]
+    assert costs(PROMPT, [1.0], [0.0], [0.0], [1.0], [0.0], [0.0])[-1] == [2]
 
 
 def test_no_arm_waits_for_another() -> None:
-    rates = [[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
+    rates = [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
     together = costs(PROMPT, *rates)
     for arm in range(3):
         assert [row[arm] for row in together] == [row[0] for row in costs(PROMPT, *([step[arm]] for step in rates))]

@@ -24,6 +24,15 @@ def mid_grey(spec: InputSpec) -> Tensor:
     return torch.full((1, *spec.shape), (spec.low + spec.high) / 2)
 
 
+def chequerboard(spec: InputSpec) -> Tensor:
+    """Return one image of black and white squares, (1, C, H, W) float32, to show what follows the image."""
+    channels, height, width = spec.shape
+    cell = max(2, min(height, width) // 7)
+    rows, columns = torch.arange(height) // cell, torch.arange(width) // cell
+    board = ((rows[:, None] + columns) % 2).float() * (spec.high - spec.low) + spec.low
+    return board.expand(1, channels, -1, -1)
+
+
 def per_arm(images: Tensor) -> Tensor:
     """Return images with the arm as first dimension, (1 or A, N, C, H, W): images without one are every arm's."""
     return images if images.dim() == PER_ARM else images[None]

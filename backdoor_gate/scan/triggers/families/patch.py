@@ -24,10 +24,17 @@ class Patch:
     name: ClassVar[str] = "patch"
     unit: ClassVar[str] = "mask L1 / (H·W)"
     learning_rate: ClassVar[float] = 0.2
-    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=10.0, bar=0.9)
 
-    START: ClassVar[float] = -2.0
-    """Logit of the first mask (0.12 everywhere): weak enough to shrink soon, strong enough to feel gradients."""
+    START: ClassVar[float] = 0.0
+    """Logit of the first mask (0.5 everywhere): so strong that most triggers work within ten steps, and shrink from
+    then on."""
+
+    CONTRAST: ClassVar[float] = 3.0
+    """Factor of the pattern's logits: the colours settle sooner than the mask."""
+
+    NOISE: ClassVar[float] = 0.03
+    """Standard deviation of the first pattern's logits, before the factor."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
@@ -37,14 +44,14 @@ class Patch:
         channels, height, width = self._spec.shape
         mask = torch.full((arms, 1, height, width), self.START)
         noise = torch.randn((1, channels, height, width), generator=generator)
-        pattern = (0.1 * noise).repeat(arms, 1, 1, 1)
+        pattern = (self.NOISE * noise).repeat(arms, 1, 1, 1)
         return mask, pattern
 
     def mask_and_pattern(self, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return the mask (A,1,H,W) in [0, 1] and the pattern (A,C,H,W) in the input range."""
         mask, pattern = parameters
         low, high = self._spec.low, self._spec.high
-        return torch.sigmoid(mask), low + (high - low) * torch.sigmoid(pattern)
+        return torch.sigmoid(mask), low + (high - low) * torch.sigmoid(self.CONTRAST * pattern)
 
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
         """Put the patches on: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""

@@ -32,11 +32,15 @@ class Spectral:
     name: ClassVar[str] = "spectral"
     unit: ClassVar[str] = "L∞ / input range"
     learning_rate: ClassVar[float] = 0.1
-    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
 
     FREQUENCIES: ClassVar[int] = 8
     START: ClassVar[float] = 0.1
     """First amplitude, as a share of the input range."""
+
+    SPREAD: ClassVar[float] = 0.25
+    """Standard deviation of the first coefficients. Only their ratios count: the smaller they start, the faster a step
+    of given length turns the shape."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
@@ -47,8 +51,8 @@ class Spectral:
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same faint random signal."""
         shape = (1, self._spec.shape[0], self._rows.shape[0], self._columns.shape[0])
-        coefficients = torch.randn(shape, generator=generator).repeat(arms, 1, 1, 1)
-        return torch.full((arms,), math.log(self.START)), coefficients
+        coefficients = self.SPREAD * torch.randn(shape, generator=generator)
+        return torch.full((arms,), math.log(self.START)), coefficients.repeat(arms, 1, 1, 1)
 
     def signal(self, parameters: Parameters) -> Tensor:
         """Return the additive signal, (A,C,H,W), in input units."""

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.scan.triggers.families.interface import per_arm
+from backdoor_gate.scan.triggers.families.interface import chequerboard, per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -26,19 +26,22 @@ class Warp:
     name: ClassVar[str] = "warp"
     unit: ClassVar[str] = "pixels of displacement"
     learning_rate: ClassVar[float] = 0.2
-    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=0.2)
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=0.5)
 
     GRID: ClassVar[int] = 5
     START: ClassVar[float] = 1.0
     """First displacement, in pixels."""
+
+    SPREAD: ClassVar[float] = 0.5
+    """Standard deviation of the first offsets, of which only the ratios count, see `Spectral.SPREAD`."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same random one-pixel warp."""
-        offsets = torch.randn((1, 2, self.GRID, self.GRID), generator=generator).repeat(arms, 1, 1, 1)
-        return torch.full((arms,), math.log(self.START)), offsets
+        offsets = self.SPREAD * torch.randn((1, 2, self.GRID, self.GRID), generator=generator)
+        return torch.full((arms,), math.log(self.START)), offsets.repeat(arms, 1, 1, 1)
 
     def flow(self, parameters: Parameters) -> Tensor:
         """Return the displacement of every pixel as (A, H, W, 2), in pixels, x first."""
@@ -76,8 +79,4 @@ class Warp:
 
     def portrait(self, parameters: Parameters) -> Tensor:
         """Show what the warps do to a chequerboard, (A,C,H,W)."""
-        channels, height, width = self._spec.shape
-        cell = max(2, min(height, width) // 7)
-        rows, columns = torch.arange(height) // cell, torch.arange(width) // cell
-        board = ((rows[:, None] + columns) % 2).float() * (self._spec.high - self._spec.low) + self._spec.low
-        return self.apply(parameters, board.expand(1, channels, -1, -1).to(parameters[0].device))[:, 0]
+        return self.apply(parameters, chequerboard(self._spec).to(parameters[0].device))[:, 0]

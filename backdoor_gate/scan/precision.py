@@ -1,0 +1,118 @@
+"""bfloat16 for the passes that lead a search; what a trigger is measured on is always float32.
+
+The matrix units of recent processors and GPUs take bfloat16 at twice the speed of float32 or more, where the work is
+convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution,
+on whose input a faint trigger is smaller than bfloat16's step; the linear layers, whose output is the logits. Whether
+it is used follows from the machine's instructions and the network's operators, never from a timing: the same machine
+and seed give the same evidence.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from backdoor_gate.errors import UnmeasuredError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+AGREEMENT = 0.1
+"""Largest change of an output, as a share of the largest output, at which the faster passes still lead the search."""
+
+_CONVOLUTIONS = {torch.conv2d, torch.ops.aten.conv2d.default}
+_LINEAR = {F.linear, torch.ops.aten.linear.default, torch.ops.aten.addmm.default}
+_ATTENTION = ("attention", "bmm", "layer_norm")
+"""In the names of operators that bfloat16 slows down on a processor."""
+
+
+def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
+    """Tell whether the passes that lead a search are to be in bfloat16.
+
+    Args:
+        run: returns the network's output, always for the same images.
+        device: where it runs.
+    """
+    if not has_instructions(device):
+        return False
+    seen = _Operators()
+    with torch.no_grad(), seen:
+        exact = run()
+    attends = any(part in name for name in seen.names for part in _ATTENTION)
+    if attends or not any("convolution" in name for name in seen.names):
+        return False
+    try:
+        with torch.no_grad(), half(device):
+            faster = run().float()
+    except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
+        return False
+    return bool((faster - exact).abs().max() <= AGREEMENT * exact.abs().max())
+
+
+def has_instructions(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 by itself: emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def half(device: torch.device) -> Iterator[None]:
+    """Run one pass in bfloat16, but for its first convolution and its linear layers."""
+    with torch.autocast(device.type, torch.bfloat16), _ExactEnds(device.type):
+        yield
+
+
+class _ExactEnds(TorchFunctionMode):
+    """Keeps the first convolution and the linear layers of a pass in float32, whoever calls them."""
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__()
+        self._device_type = device_type
+        self._begun = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator."""
+        named = kwargs or {}
+        first = not self._begun and func in _CONVOLUTIONS
+        if not first and func not in _LINEAR:
+            return func(*args, **named)
+        self._begun |= first
+        with torch.autocast(self._device_type, enabled=False):
+            return func(*map(_single, args), **{name: _single(value) for name, value in named.items()})
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the names of the operators that a pass ends up with."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator."""
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,90 @@
+"""Signals that a small network generates from each image."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+from backdoor_gate.scan.triggers.families.interface import Parameters, chequerboard, per_arm
+from backdoor_gate.scan.triggers.schedule import ScheduleSettings
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+
+
+class Generated:
+    """x' = clip(x + ε·g(x)/rms g(x)), g three 3×3 convolutions at half resolution; strength ε / input range.
+
+    The trigger may differ from image to image, the rule that makes it may not. The size of g's output is divided out,
+    so that the penalty acts on one number and leaves the rule alone.
+
+    Source of the attack: input-aware backdoors, Nguyen and Tran, NeurIPS 2020, whose generator is larger.
+    """
+
+    name: ClassVar[str] = "generated"
+    unit: ClassVar[str] = "RMS change / input range"
+    learning_rate: ClassVar[float] = 0.05
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+
+    WIDTH: ClassVar[int] = 8
+    """Channels between the convolutions."""
+    SIDE: ClassVar[int] = 3
+    """Pixels on a side of the kernels."""
+    STRIDE: ClassVar[int] = 2
+    """Of the first convolution."""
+    START: ClassVar[float] = 0.1
+    """First strength."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        channels = spec.shape[0]
+        self._layers = tuple(pairwise((channels, self.WIDTH, self.WIDTH, channels)))
+
+    def start(self, arms: int, generator: Generator) -> Parameters:
+        """Start every arm from the same random generator (He's start)."""
+        parameters = [torch.full((arms,), math.log(self.START))]
+        for inputs, outputs in self._layers:
+            deviation = math.sqrt(2 / (inputs * self.SIDE**2))
+            weight = deviation * torch.randn((1, outputs, inputs, self.SIDE, self.SIDE), generator=generator)
+            bias = 0.1 * torch.randn((1, outputs), generator=generator)
+            parameters += [weight.repeat(arms, 1, 1, 1, 1), bias.repeat(arms, 1)]
+        return tuple(parameters)
+
+    def signal(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Return what is added to each image, in input units: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
+        span = self._spec.high - self._spec.low
+        shared = per_arm((images - (self._spec.low + self._spec.high) / 2) / span)
+        # Each arm's channels side by side: one convolution for all arms. The first reads shared images once.
+        hidden, groups = shared.transpose(0, 1).flatten(1, 2), shared.shape[0]
+        arms, last = len(parameters[0]), len(self._layers) - 1
+        for index, (weight, bias) in enumerate(zip(parameters[1::2], parameters[2::2], strict=True)):
+            if index == last:
+                hidden = F.interpolate(hidden, size=images.shape[-2:], mode="nearest")
+            step = self.STRIDE if index == 0 else 1
+            kernels = weight.flatten(0, 1)
+            hidden = F.conv2d(hidden, kernels, bias.flatten(), step, self.SIDE // 2, groups=groups)
+            hidden, groups = hidden if index == last else F.relu(hidden), arms
+        shape = hidden.view(len(hidden), arms, *images.shape[-3:]).transpose(0, 1)
+        size = (shape.square().mean(dim=(2, 3, 4), keepdim=True) + 1e-12).sqrt()
+        return shape / size * (span * self.strength(parameters)).view(-1, 1, 1, 1, 1)
+
+    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Add to each image its own signal: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
+        return (per_arm(images) + self.signal(parameters, images)).clamp(self._spec.low, self._spec.high)
+
+    def strength(self, parameters: Parameters) -> Tensor:
+        """Return the root of the mean square of the signals over the input range, before clipping: (A,), > 0."""
+        return parameters[0].exp()
+
+    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
+        """Multiply the signals."""
+        return (parameters[0] + factor.log(), *parameters[1:])
+
+    def portrait(self, parameters: Parameters) -> Tensor:
+        """Show what the generators do to a chequerboard, (A,C,H,W)."""
+        return self.apply(parameters, chequerboard(self._spec).to(parameters[0].device))[:, 0]

@@ -1,0 +1,170 @@
+"""One number per detector and model: how far the model is beyond the shipped limits, on a logarithmic scale.
+
+Zero is exactly at a limit, log 2 beyond it by a factor of two, negative within. Of a detector's criteria (absolute
+size, share of the median and of the next class, anomaly index) the one that goes farthest counts, and only where the
+trigger works on held-out images and stands at second sight: so a score above zero always names a class, or a pair, with
+a working trigger. Shares and indices are free of units; absolute sizes are relative to the image's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backdoor_gate.catalogue import BY_NAME, Side
+from backdoor_gate.records import Measured
+from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
+from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes, pairs_at_second_sight, second_looks
+from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
+from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
+from backdoor_gate.verdict.pairs import best_map, residuals
+from backdoor_gate.verdict.references import FARTHEST
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, small_limits
+from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from backdoor_gate.records import Evidence
+    from backdoor_gate.trigger_facts import Pair
+    from backdoor_gate.verdict.confirm import Way
+
+INDEX_RATE = 0.01 / 3
+"""False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How far a model is beyond one detector's limits, and by which class.
+
+    Attributes:
+        value: in [-FARTHEST, FARTHEST], larger is more suspicious, 0 at the limit.
+        target: the class it is about.
+        source: the class whose images are moved; None: all others.
+    """
+
+    value: float
+    target: int
+    source: int | None = None
+
+
+def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -> dict[str, Score]:
+    """Return the score of each detector that can block and has one, by name.
+
+    What has no trigger only informs. A margin has none of its own: it counts for no more than the smallest working
+    trigger to the same class bears out (see `corroborate`), and has no score where there is none.
+
+    Args:
+        evidence: of one model, each detector at most once.
+        index_rate: as `INDEX_RATE`.
+    """
+    measured = [found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME]
+    scores: dict[str, Score] = {}
+    for found in measured:
+        score = detector_score(found, index_rate)
+        if score is not None and found.success is None:
+            score = _borne_out(score, measured) if found.detector in BORNE_OUT else None
+        if score is not None:
+            scores[found.detector] = score
+    return scores
+
+
+def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
+    """Return the score of one detector by itself; None where no trigger works, or nothing can be compared."""
+    if evidence.detector in PAIR_SCALES:
+        scores = [_pair_score(evidence.detector, pairs) for pairs in _pairs_at_both_sights(evidence)]
+        return min((score for score in scores if score), key=_value) if all(scores) else None
+    first, second = (_class_scores(each, index_rate) for each in (evidence, _second_sight(evidence)))
+    both = [Score(min(first[k], second[k]), k) for k in first if k in second]
+    return max(both, key=_value, default=None)
+
+
+def _value(score: Score) -> float:
+    return score.value
+
+
+# ---------------------------------------------------------------------------------------------- classes
+
+
+def _second_sight(evidence: Measured) -> Measured:
+    """Return the evidence as the second look at its triggers leaves it."""
+    looks = looks_at_classes(evidence.detector, evidence.confirmations, evidence.values, WORKING_SUCCESS)
+    return at_second_sight(evidence, looks)
+
+
+def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
+    """Return the score of every class that has one."""
+    spec, values = BY_NAME[evidence.detector], evidence.values
+    known = [value for value in values if value is not None]
+    extreme = (min if spec.side is Side.SMALL else max)(known, default=None)
+    index, scores = _index_score(evidence, index_rate), {}
+    for k, value in enumerate(values):
+        if value is None or not works(evidence, k):
+            continue
+        found = _beyond_limits(evidence.detector, values, k, value)
+        if index is not None and value == extreme and value <= SCALES[evidence.detector].comparable:
+            found.append(index)
+        if found:
+            scores[k] = _bounded(max(found))
+    return scores
+
+
+def _beyond_limits(name: str, values: Sequence[float | None], class_index: int, value: float) -> list[float]:
+    """Return by how much a class's value is beyond each limit of the detector's own scale, as logarithms."""
+    scale, few = SCALES[name], len(values) < FEWEST_CLASSES
+    if BY_NAME[name].side is Side.SMALL:
+        limits = [limit for limit, _ in small_limits(scale, values, class_index, few=few)]
+        return [math.log(max(limit, TINY) / max(value, TINY)) for limit in limits]
+    large = large_limit(scale, values, class_index, few=few)
+    return [] if large is None else [math.log(max(value, TINY) / max(large, TINY))]
+
+
+def _index_score(evidence: Measured, index_rate: float) -> float | None:
+    """Return the logarithm of the anomaly index's ratio to its critical value; None where there is no index."""
+    spec, scale = BY_NAME[evidence.detector], SCALES[evidence.detector]
+    on_scale = [logarithm(value) if scale.logarithm else value for value in evidence.values]
+    found = outlier(on_scale, small=spec.side is Side.SMALL)
+    if found is None or not scale.outliers:
+        return None
+    return math.log(max(found.index, TINY) / critical_value(len(evidence.values), index_rate))
+
+
+def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
+    """Return what a trigger of another detector leaves of a score without one; None where none works."""
+    support = []
+    for other in map(_second_sight, measured):
+        share = share_of_next(other.values, other.success, score.target)
+        if other.detector in SCALES and (limit := SCALES[other.detector].supports) is not None and share is not None:
+            support.append(math.log(limit / max(share, TINY)))
+    return Score(_bounded(min(score.value, max(support))), score.target) if support else None
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+def _pairs_at_both_sights(evidence: Measured) -> tuple[tuple[Pair, ...], ...]:
+    strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in evidence.pairs}
+    looks = second_looks(evidence.detector, evidence.confirmations, strengths, PAIR_SUCCESS)
+    return (evidence.pairs, pairs_at_second_sight(evidence.pairs, looks)) if looks else (evidence.pairs,)
+
+
+def _pair_score(name: str, pairs: Sequence[Pair]) -> Score | None:
+    """Return the score of the weakest pair, or of the best map where that goes farther."""
+    scale, found = PAIR_SCALES[name], residuals(pairs, PAIR_SCALES[name].largest) if pairs else None
+    if found is None or not found.works.any():
+        return None
+    weakest = min((p for p in range(len(pairs)) if found.works[p]), key=lambda p: float(found.values[p]))
+    _, together = best_map(pairs, found)
+    beyond = max(
+        math.log(scale.alone) - float(found.values[weakest]),
+        math.log(scale.apart) - float(found.apart()[weakest]),
+        math.log(scale.together) - together,
+    )
+    return Score(_bounded(beyond), pairs[weakest].target, pairs[weakest].source)
+
+
+def _bounded(value: float) -> float:
+    return max(-FARTHEST, min(FARTHEST, value))

@@ -1,0 +1,125 @@
+"""One measured network, judged as the shipped policy would judge it, and its scores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from backdoor_gate.catalogue import DETECTORS
+from backdoor_gate.records import (
+    Cost,
+    DataFacts,
+    Decision,
+    DetectorResult,
+    Evidence,
+    Inconclusive,
+    InputSpec,
+    Measured,
+    NotApplicable,
+    Runtime,
+    Scan,
+    Verdict,
+)
+from backdoor_gate.trigger_facts import Confirmation, Pair
+from backdoor_gate.verdict.calibration import values_of
+from backdoor_gate.verdict.conformal import Subject
+from backdoor_gate.verdict.decide import decide
+from backdoor_gate.verdict.judgement import Judgement
+from backdoor_gate.verdict.references import FARTHEST, Kind
+from backdoor_gate.verdict.scores import detector_score, model_scores
+from benchmarks.circumstances import RESULTS
+
+FALSE_BLOCK_RATE = 0.01
+MAX_UNMEASURED = 0.2
+"""As in the shipped policy."""
+REQUIRED = tuple(spec.name for spec in DETECTORS if spec.required)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One network: its measured line, its evidence, and what the gate says."""
+
+    line: dict[str, Any]
+    evidence: tuple[Evidence, ...]
+    decision: Decision
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it is blocked."""
+        return self.decision.verdict is Verdict.BLOCK
+
+    @property
+    def named(self) -> bool:
+        """Whether the first suspect is a planted target."""
+        return self.blocked and self.decision.suspect_classes[0] in self.line["targets"]
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Score of each detector that can block, see `verdict.scores`."""
+        return values_of(model_scores(self.evidence))
+
+    @property
+    def score(self) -> float:
+        """Of the whole decision: the farthest that any detector is beyond its limits; above 0 is a block."""
+        return max(self.scores.values(), default=-FARTHEST)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The network as it is ranked among others."""
+        kind = Kind(classes=self.line["num_classes"], shape=_shape(self.line))
+        return Subject(kind, self.blocked, self.scores)
+
+    def score_of(self, detector: str) -> float | None:
+        """Return one detector's score by itself, the lowest where no trigger works; None where it did not measure."""
+        found = next((e for e in self.evidence if e.detector == detector and isinstance(e, Measured)), None)
+        if found is None:
+            return None
+        score = detector_score(found)
+        return -FARTHEST if score is None else score.value
+
+    def blocked_by(self, detector: str) -> bool:
+        """Whether this detector alone blocks it, for a planted target."""
+        found = self.result(detector)
+        return found is not None and found.blocking and bool(set(found.suspect_classes) & set(self.line["targets"]))
+
+    def result(self, detector: str) -> DetectorResult | None:
+        """Return a detector's result, None where it did not run."""
+        return next((result for result in self.decision.detectors if result.name == detector), None)
+
+
+def judged(line: dict[str, Any]) -> Judged:
+    """Judge one measured line as the shipped policy would."""
+    evidence = tuple(_evidence(name, row, line["num_classes"]) for name, row in line["detectors"].items())
+    data = DataFacts("synthetic" if line["accuracy"] is None else "clean", 500, line["accuracy"])
+    scan = Scan(line["num_classes"], InputSpec((1, 1, 1)), "safetensors", data, evidence, Runtime("", "", "", 0))
+    return Judged(line, evidence, decide(scan, Judgement(FALSE_BLOCK_RATE, REQUIRED, MAX_UNMEASURED)))
+
+
+def _evidence(name: str, row: dict[str, Any], classes: int) -> Evidence:
+    if "missing" in row and classes == 2 and name.startswith("pair_"):
+        return NotApplicable(name, row["missing"], by_candidate=False)
+    if "missing" in row:
+        return Inconclusive(name, row["missing"])
+    return Measured(
+        name,
+        tuple(row["values"]),
+        success=None if row["success"] is None else tuple(row["success"]),
+        verified=row["verified"],
+        cost=Cost(row["seconds"], row["model_passes"]),
+        pairs=tuple(Pair(*pair) for pair in row.get("pairs", ())),
+        confirmations=tuple(Confirmation(*found) for found in row.get("confirmations", ())),
+    )
+
+
+def _shape(line: dict[str, Any]) -> tuple[int, int, int]:
+    """Return the shape of one image; older lines leave it to the network's manifest."""
+    channels, height, width = line.get("input_shape") or _shapes().get(line["name"], (1, 1, 1))
+    return channels, height, width
+
+
+@cache
+def _shapes() -> dict[str, tuple[int, int, int]]:
+    manifests = (json.loads(line) for line in (RESULTS / "zoo.jsonl").read_text(encoding="utf-8").splitlines())
+    return {found["name"]: tuple(found["input_shape"]) for found in manifests}

@@ -1,0 +1,150 @@
+"""bfloat16 for the passes that lead a search: where it is used, what stays exact, and that evidence never sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from support import digits
+from torch import Tensor, nn
+
+from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.records import InputSpec
+from backdoor_gate.scan import precision
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
+from backdoor_gate.scan.triggers.families import Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CPU = torch.device("cpu")
+SPEC = InputSpec((1, 16, 16))
+
+
+@pytest.fixture
+def instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the processor has them; what lacks them emulates."""
+    monkeypatch.setattr(precision, "has_instructions", lambda _: True)
+
+
+def images(count: int = 8) -> Tensor:
+    return torch.rand((count, 1, 16, 16), generator=torch.Generator().manual_seed(2))
+
+
+def pays(network: Callable[[Tensor], Tensor]) -> bool:
+    given = images()
+    return precision.pays(lambda: network(given), CPU)
+
+
+class Kinds(nn.Module):
+    """Notes the types that each layer of a network puts out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = (nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 12 * 12, 10))
+        self.layers = nn.ModuleList(layers).requires_grad_(False)
+        self.seen: list[torch.dtype] = []
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        self.seen.clear()
+        for layer in self.layers:
+            given = layer(given)
+            self.seen.append(given.dtype)
+        return given
+
+
+def test_the_first_convolution_and_the_linear_layer_stay_exact() -> None:
+    network = Kinds()
+    for _ in range(2):  # each pass has its own first
+        with precision.half(CPU):
+            network(images())
+        assert network.seen == [torch.float32, torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
+    network(images())
+    assert set(network.seen) == {torch.float32}
+
+
+def test_the_operators_of_an_exported_graph_are_known_too() -> None:
+    aten, weight = torch.ops.aten, torch.rand(4, 1, 3, 3)
+    with precision.half(CPU):
+        first = aten.conv2d.default(input=images(), weight=weight)
+        second = aten.conv2d.default(images(), weight)
+        assert aten.linear.default(second, torch.rand(3, 14)).dtype is torch.float32
+    assert (first.dtype, second.dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_a_convolution_network_is_searched_in_half(instructions: None) -> None:
+    assert pays(digits.trained())
+
+
+def test_without_instructions_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert not precision.has_instructions(CPU)
+    assert not pays(digits.trained())
+
+
+def test_other_networks_are_not(instructions: None) -> None:
+    attention = nn.MultiheadAttention(16, 2, batch_first=True)
+    convolution = nn.Conv2d(1, 1, 1)
+    assert not pays(nn.Sequential(nn.Flatten(), nn.Linear(256, 10)))
+    assert not pays(lambda given: attention(*3 * [convolution(given)[:, 0]])[0][:, 0])
+
+
+def test_a_network_that_it_changes_too_much_is_not(instructions: None) -> None:
+    convolutions = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)).requires_grad_(False)
+
+    def fine(given: Tensor) -> Tensor:
+        hidden: Tensor = convolutions(given).float()
+        return (1000 * hidden).flatten(1)[:, :10].frac()
+
+    assert not pays(fine)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, UnmeasuredError])
+def test_a_network_that_does_not_bear_it_is_not(instructions: None, error: type[Exception]) -> None:
+    convolutions = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3))
+
+    def strict(given: Tensor) -> Tensor:
+        hidden: Tensor = convolutions(given)
+        if hidden.dtype is not torch.float32:
+            raise error("expected float32")
+        return hidden.flatten(1)
+
+    assert not pays(strict)
+
+
+def test_evidence_is_exact_and_only_the_search_is_not(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    assert subject.halved
+    exact, faster = subject.logits(images()), subject.leading(images())
+    assert torch.allclose(exact, digits.trained()(images()), atol=1e-4)
+    assert exact.dtype is faster.dtype is torch.float32
+    assert 0 < (exact - faster).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_where_it_does_not_pay_both_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_instructions", lambda _: False)
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    assert torch.equal(subject.logits(images()), subject.leading(images()))
+
+
+def test_the_same_seed_gives_the_same_trigger(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    family, arms, clean = Patch(SPEC), all_to_one(10), digits.clean_images()[:60]
+
+    def strengths() -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        budget = InversionBudget(12, 8)
+        return invert(subject.logits, family, arms, clean, budget, generator, leading=subject.leading).strength
+
+    assert torch.equal(strengths(), strengths())
+
+
+def test_both_count_their_images(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    before = subject.passes
+    subject.leading(images(5))
+    subject.logits(images(3))
+    assert subject.passes == before + 8
