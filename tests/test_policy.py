@@ -83,14 +83,14 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert read.detectors == (
         DetectorPlan("final_layer", True, {}),
         DetectorPlan("max_margin", True, {"restarts": 6, "steps": 60}),
-        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 12}),
+        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 8}),
     )
 
 
 def test_the_shortest_policy_means_the_defaults() -> None:
     read = policy("version: 1")
     assert read.plan_for("x") == ModelPlan(Declared(), None, None, (), ("safetensors", "state_dict", "pt2"), None, 500)
-    assert read.limits == Limits(600.0, 8 << 30)
+    assert read.limits == Limits(1800.0, 8 << 30)
     usual = "B" if sys.platform == "linux" else "C"
     assert (read.minimum_isolation, read.verdict_ttl) == (usual, timedelta(days=90))
     assert [plan.name for plan in read.detectors] == [spec.name for spec in DETECTORS]

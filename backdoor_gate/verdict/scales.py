@@ -51,10 +51,10 @@ class Scale:
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=3.0, outliers=False),
-    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.22, comparable=0.04, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, comparable=0.25, supports=0.8),
+    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.17, comparable=0.04, supports=0.8),
+    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, comparable=0.2, supports=0.8),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
-    "generator_inversion": Scale(of_median=0.18, of_runner_up=0.5, comparable=0.1, max_unmeasured=1.0),
+    "generator_inversion": Scale(of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0),
 }
 
 

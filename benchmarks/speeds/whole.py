@@ -15,6 +15,7 @@ from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.pair_inversion import PairInversion
+from backdoor_gate.scan.precision import has_instructions
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.session import free_for_activations, run_one
 from backdoor_gate.scan.subject import Subject
@@ -44,6 +45,7 @@ def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> di
     images = clean(kind, seed, torch.device("cpu"), IMAGES)
     spread(model.network, images.images)
     subject = Subject(model, spec(kind), CLASSES, device)
+    subject.halved = has_instructions(device)  # untrained logits are too alike to bear it; trained ones do
     images = images.to(device)
     split = probes.from_clean(Images(images.images, probes.predict(subject, images.images)), seed)
     contexts = {detector.name: context(subject, split, detector.name, seed) for detector in DETECTORS}

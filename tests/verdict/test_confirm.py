@@ -101,7 +101,7 @@ def natural(name: str, strength: float, likeness: float | None = 0.9) -> Measure
 
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_the_classs_own_features_are_a_weak_suspicion(name: str) -> None:
-    strength = 1.5 * INEXPLICABLE[name]
+    strength = 1.2 * INEXPLICABLE[name]
     decision = decided(natural(name, strength, NATURAL))
     assert decision.verdict is Verdict.PASS
     assert decision.suspicion is Suspicion.WEAK
@@ -116,7 +116,7 @@ def test_no_likeness_explains_the_faintest_triggers(name: str) -> None:
 
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_what_cannot_be_told_explains_nothing(name: str) -> None:
-    assert judged(natural(name, 1.5 * INEXPLICABLE[name], None)).blocking
+    assert judged(natural(name, 1.2 * INEXPLICABLE[name], None)).blocking
     assert judged(planted(name, CLASS)).blocking
 
 
