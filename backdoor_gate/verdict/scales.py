@@ -80,7 +80,7 @@ class PairScale:
 PAIR_SCALES: dict[str, PairScale] = {
     "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03),
     "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25),
-    "pair_warp": PairScale(alone=0.15, apart=0.05, together=0.55, largest=2.0, max_unmeasured=1.0),
+    "pair_warp": PairScale(alone=0.15, apart=0.05, together=0.62, largest=2.0, max_unmeasured=1.0),
 }
 
 
