@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from backdoor_gate.records import Measured
-    from backdoor_gate.trigger_facts import Confirmation, Pair
+    from backdoor_gate.trigger_facts import Confirmation
 
     Way = tuple[int | None, int]
     """Source, None for all other classes, and target."""
@@ -108,14 +108,3 @@ def at_second_sight(evidence: Measured, looks: Mapping[Way, SecondLook]) -> Meas
         values[target] = look.strength
         success[target] = 0.0 if look.natural else success[target]
     return replace(evidence, values=tuple(values), success=tuple(success))
-
-
-def pairs_at_second_sight(pairs: Iterable[Pair], looks: Mapping[Way, SecondLook]) -> tuple[Pair, ...]:
-    """Return the pairs as the second look leaves them, in their order."""
-    return tuple(_pair_at_second_sight(pair, looks.get((pair.source, pair.target))) for pair in pairs)
-
-
-def _pair_at_second_sight(pair: Pair, look: SecondLook | None) -> Pair:
-    if look is None:
-        return pair
-    return replace(pair, strength=look.strength, success=0.0 if look.natural else pair.success)

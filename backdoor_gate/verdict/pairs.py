@@ -195,7 +195,15 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
 def _standing(
     planted: Sequence[int], pairs: Sequence[Pair], found: Residuals, looks: Mapping[Way, SecondLook], scale: PairScale
 ) -> tuple[int, ...]:
-    """Return those of the positions that count as planted at second sight, too.
+    """Return those of the positions that count as planted at second sight, too."""
+    left, _ = _planted(pairs, at_second_sight(pairs, found, looks, scale), scale, "")
+    return tuple(position for position in planted if position in left)
+
+
+def at_second_sight(
+    pairs: Sequence[Pair], found: Residuals, looks: Mapping[Way, SecondLook], scale: PairScale
+) -> Residuals:
+    """Return the residuals as the second look leaves them.
 
     What is usual is still what the first look says: each pair by itself moves by as much as its strength has changed.
     """
@@ -206,8 +214,7 @@ def _standing(
             continue
         works[position] &= look.strength is not None and look.strength <= scale.largest and not look.natural
         values[position] += math.log(max(look.strength or pair.strength, 1e-12) / max(pair.strength, 1e-12))
-    left, _ = _planted(pairs, replace(found, values=values, works=works), scale, "")
-    return tuple(position for position in planted if position in left)
+    return replace(found, values=values, works=works)
 
 
 def _told(planted: Sequence[Pair], looks: Mapping[Way, SecondLook]) -> str:

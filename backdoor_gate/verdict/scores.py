@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
-from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes, pairs_at_second_sight, second_looks
+from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes, second_looks
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
+from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, small_limits
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from backdoor_gate.records import Evidence
     from backdoor_gate.trigger_facts import Pair
     from backdoor_gate.verdict.confirm import Way
+    from backdoor_gate.verdict.pairs import Residuals
+    from backdoor_gate.verdict.scales import PairScale
 
 INDEX_RATE = 0.01 / 3
 """False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
@@ -75,7 +78,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
 def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
     """Return the score of one detector by itself; None where no trigger works, or nothing can be compared."""
     if evidence.detector in PAIR_SCALES:
-        scores = [_pair_score(evidence.detector, pairs) for pairs in _pairs_at_both_sights(evidence)]
+        scores = _pair_scores(evidence)
         return min((score for score in scores if score), key=_value) if all(scores) else None
     first, second = (_class_scores(each, index_rate) for each in (evidence, _second_sight(evidence)))
     both = [Score(min(first[k], second[k]), k) for k in first if k in second]
@@ -145,16 +148,19 @@ def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
 # ---------------------------------------------------------------------------------------------- pairs
 
 
-def _pairs_at_both_sights(evidence: Measured) -> tuple[tuple[Pair, ...], ...]:
-    strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in evidence.pairs}
+def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
+    """Return the score of the weakest pair, or of the best map where that goes farther, at first and second sight."""
+    pairs, scale = evidence.pairs, PAIR_SCALES[evidence.detector]
+    found = residuals(pairs, scale.largest) if pairs else None
+    if found is None:
+        return (None,)
+    strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in pairs}
     looks = second_looks(evidence.detector, evidence.confirmations, strengths, PAIR_SUCCESS)
-    return (evidence.pairs, pairs_at_second_sight(evidence.pairs, looks)) if looks else (evidence.pairs,)
+    return tuple(_pair_score(pairs, each, scale) for each in (found, pairs_at_second_sight(pairs, found, looks, scale)))
 
 
-def _pair_score(name: str, pairs: Sequence[Pair]) -> Score | None:
-    """Return the score of the weakest pair, or of the best map where that goes farther."""
-    scale, found = PAIR_SCALES[name], residuals(pairs, PAIR_SCALES[name].largest) if pairs else None
-    if found is None or not found.works.any():
+def _pair_score(pairs: Sequence[Pair], found: Residuals, scale: PairScale) -> Score | None:
+    if not found.works.any():
         return None
     weakest = min((p for p in range(len(pairs)) if found.works[p]), key=lambda p: float(found.values[p]))
     _, together = best_map(pairs, found)
