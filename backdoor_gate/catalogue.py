@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.2"
+PACK_VERSION = "2026.11.3"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 
@@ -142,13 +142,25 @@ DETECTORS: tuple[DetectorSpec, ...] = (
     DetectorSpec(
         name="spectral_inversion",
         title="Spectral inversion (additive cosine basis)",
-        claim="blended noise, blended images and low- or single-frequency signals",
+        claim="blended noise, blended images and low-frequency signals",
         blind_to="small patches, warps, image-dependent triggers, source-specific attacks",
         unit="L∞ / input range",
         side=Side.SMALL,
         needs_data=True,
         required=True,
         source="additive inversion in the frequency basis of Zeng et al., ICCV 2021",
+        settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="frequency_inversion",
+        title="Frequency inversion (few cosines)",
+        claim="sine stripes and single frequencies, high ones too",
+        blind_to="signals of many frequencies, small patches, warps, stripes that the network takes for a class anyway",
+        unit="sum of amplitudes / input range",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="inversion of the triggers of SIG, Barni et al., ICIP 2019, and FTrojan, Wang et al., ECCV 2022",
         settings=InversionSettings,
     ),
     DetectorSpec(

@@ -206,6 +206,8 @@ class Measured:
     """Of a detector that looks from class to class; `values` then holds each target's weakest pair."""
     confirmations: tuple[Confirmation, ...] = ()
     """Of the classes or pairs that stand out most, whatever the verdict; empty for a detector without triggers."""
+    noise_classes: tuple[int, ...] = ()
+    """Classes that plain noise leads to, ascending: of the network, the same for every detector, see `scan.noise`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
             "accuracy": scan.data.accuracy,
             "seed": seed,
             "seconds": round(time.monotonic() - started, 1),
+            "noise_classes": next((e.noise_classes for e in scan.evidence if isinstance(e, Measured)), ()),
             "detectors": {evidence.detector: row(evidence) for evidence in scan.evidence},
         }
         with out.open("a") as file:

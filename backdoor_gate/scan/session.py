@@ -19,12 +19,13 @@ from backdoor_gate.records import (
     Evidence,
     Inconclusive,
     Job,
+    Measured,
     NotApplicable,
     Progress,
     Runtime,
     Scan,
 )
-from backdoor_gate.scan import embedding, loading, probes
+from backdoor_gate.scan import embedding, loading, noise, probes
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
@@ -51,6 +52,9 @@ ASSUMED_IN_USE = 1 << 30
 
 EMBEDDED_SUCCESS = 0.5
 """Share of held-out images that a trigger must move to be worth a look at what it does within the network."""
+
+FAILURES = (UnmeasuredError, ArithmeticError, IndexError, ValueError, RuntimeError)
+"""What torch and a network raise, and what is raised when the time is over."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -156,6 +160,7 @@ def run_detectors(
     """
     by_name = {detector.name: detector for detector in DETECTORS}
     activation_bytes = free_for_activations(job.limits.memory, subject.device)
+    of_noise = noise_classes(subject, images, job.seed)
     pairs = []
     for position, plan in enumerate(job.detectors):
 
@@ -164,12 +169,20 @@ def run_detectors(
             on_progress(Progress(position, done, max(1, total), (first, last), left))
 
         own = partial(keep, plan.name)
-        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report, own)
+        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report, own, of_noise)
         pairs.append((by_name[plan.name], context))
     planned = sum(detector.planned_passes(context) for detector, context in pairs)
     planned += embedding.planned_passes(images.held_out)
     clock = _Clock(time.monotonic(), max(1, planned), subject.passes)
     return tuple(run_one(detector, context) for detector, context in pairs)
+
+
+def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:
+    """Return the classes that noise leads to; none where that cannot be told, which makes the verdict stricter."""
+    try:
+        return noise.classes_of_noise(subject, images.held_out.images, seed)
+    except FAILURES:
+        return ()
 
 
 def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]) -> Embedding | None:
@@ -186,9 +199,11 @@ def run_one(detector: Detector, context: Context) -> Evidence:
     started, before = time.monotonic(), context.subject.passes
     try:
         evidence = detector.measure(context)
-    except (UnmeasuredError, ArithmeticError, IndexError, ValueError, RuntimeError) as error:
+    except FAILURES as error:
         reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
         evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
+    if isinstance(evidence, Measured):
+        evidence = replace(evidence, noise_classes=context.noise_classes)
     return timed(evidence, time.monotonic() - started)
 
 

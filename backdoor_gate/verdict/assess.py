@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
+from backdoor_gate.verdict.comparison import compared, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
@@ -15,6 +16,8 @@ from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from backdoor_gate.verdict.comparison import Comparison
 
 WORKING_SUCCESS = 0.85
 """Share of held-out images that a trigger must send to its class before it counts as one."""
@@ -54,7 +57,7 @@ def _judge(
 ) -> DetectorResult:
     scale, classes = SCALES[spec.name], len(evidence.values)
     allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
-    result = _with_index(result, evidence.values, spec, scale, rate)
+    result = _with_index(result, ordinary(evidence), spec, scale, rate)
     result = _with_suspects(result, evidence, spec, scale, rate)
     if result.blocking:
         return result
@@ -76,10 +79,10 @@ def _judge(
     return result if result.suspect_classes else replace(result, reason="no class stands out")
 
 
-def _reasons(result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale) -> dict[int, str]:
+def _reasons(result: DetectorResult, evidence: Measured, spec: DetectorSpec) -> dict[int, str]:
     """Return why each suspect class is one, the most extreme first; empty where none is."""
     classes = range(len(evidence.values))
-    found = {k: why for k in classes if (why := _why_suspect(result, evidence, spec, scale, k)) is not None}
+    found = {k: why for k in classes if (why := _why_suspect(result, evidence, spec, k)) is not None}
     return {k: found[k] for k in _most_extreme_first(found, evidence.values, spec)}
 
 
@@ -90,13 +93,13 @@ def _with_suspects(
 
     A margin or a weight score has no trigger to look at again: by itself it does not block, see `corroborate`.
     """
-    reasons = _reasons(result, evidence, spec, scale)
+    reasons = _reasons(result, evidence, spec)
     if not reasons:
         return result
     looks = looks_at_classes(spec.name, evidence.confirmations, evidence.values, WORKING_SUCCESS)
     second = at_second_sight(evidence, looks)
-    indexed = _with_index(replace(result, anomaly_index=None), second.values, spec, scale, rate)
-    left = _reasons(indexed, second, spec, scale)
+    indexed = _with_index(replace(result, anomaly_index=None), ordinary(second), spec, scale, rate)
+    left = _reasons(indexed, second, spec)
     standing = tuple(k for k in reasons if k in left)
     told = {k: f"{why}; {looks[None, k].words}" if (None, k) in looks else why for k, why in reasons.items()}
     return replace(
@@ -116,7 +119,15 @@ def _most_extreme_first(classes: Iterable[int], values: Sequence[float | None], 
 def _with_index(
     result: DetectorResult, values: Sequence[float | None], spec: DetectorSpec, scale: Scale, rate: float
 ) -> DetectorResult:
-    """Add anomaly index, threshold and p-value where an outlier rule has power."""
+    """Add anomaly index, threshold and p-value where an outlier rule has power.
+
+    Args:
+        result: to add to.
+        values: (N,) of the classes that are compared.
+        spec: of the detector.
+        scale: of the detector.
+        rate: its false-block rate.
+    """
     small = spec.side is Side.SMALL
     on_scale = [logarithm(value) if scale.logarithm else value for value in values]
     found = outlier(on_scale, small=small)
@@ -133,19 +144,17 @@ def logarithm(value: float | None) -> float | None:
     return None if value is None else math.log(max(value, 1e-12))
 
 
-def _why_suspect(
-    result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale, class_index: int
-) -> str | None:
+def _why_suspect(result: DetectorResult, evidence: Measured, spec: DetectorSpec, class_index: int) -> str | None:
     """Return why a class is suspect, None where it is not."""
-    value = evidence.values[class_index]
-    if value is None or not works(evidence, class_index):
+    among = compared(evidence, class_index)
+    if among.value is None or not works(evidence, class_index):
         return None
-    words = _why_outlier(result, evidence.values, spec, value) if value <= scale.comparable else None
     why_extreme = why_small if spec.side is Side.SMALL else why_large
-    extreme = why_extreme(scale, evidence.values, class_index, spec.unit, few=len(evidence.values) < FEWEST_CLASSES)
-    found = " and ".join(why for why in (words, extreme) if why)
+    extreme = why_extreme(among.scale, among.values, among.at, spec.unit, few=among.few)
+    found = " and ".join(why for why in (_why_outlier(result, among, spec), extreme) if why)
     if not found:
         return None
+    found += ", though noise leads there, too" if among.of_noise else ""
     rate = None if evidence.success is None else evidence.success[class_index]
     where = "held-out images" if evidence.verified else "synthetic probes (not verified)"
     return found if rate is None else f"its trigger sends {rate:.0%} of {where} there, and {found}"
@@ -159,14 +168,12 @@ def works(evidence: Measured, class_index: int) -> bool:
     return rate is not None and rate >= WORKING_SUCCESS
 
 
-def _why_outlier(
-    result: DetectorResult, values: Sequence[float | None], spec: DetectorSpec, value: float
-) -> str | None:
-    """Return in words that this value is the outlier beyond the threshold, None where it is not."""
+def _why_outlier(result: DetectorResult, among: Comparison, spec: DetectorSpec) -> str | None:
+    """Return in words that the class is the outlier beyond the threshold, None where it is not."""
     if result.anomaly_index is None or result.threshold is None or result.anomaly_index <= result.threshold:
         return None
-    known = [v for v in values if v is not None]
+    value, known = among.value, [v for v in among.values if v is not None]
     extreme = min(known) if spec.side is Side.SMALL else max(known)
-    if value != extreme:
+    if value != extreme or value > among.scale.comparable or not among.scale.outliers:
         return None
     return f"{value:.4g} {spec.unit} has anomaly index {result.anomaly_index:.1f}, beyond {result.threshold:.1f}"

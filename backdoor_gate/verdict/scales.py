@@ -34,6 +34,7 @@ class Scale:
             that are logarithms already).
         max_unmeasured: share of classes that may be censored before the measurement counts as missing; None leaves
             it to the policy. Most warps never reach any class, so theirs may all be.
+        of_noise: limits of the classes that plain noise leads to; None: the same as of all.
     """
 
     absolute: float | None = None
@@ -46,15 +47,36 @@ class Scale:
     logarithm: bool = True
     outliers: bool = True
     max_unmeasured: float | None = None
+    of_noise: Scale | None = None
 
 
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
-    "max_margin": Scale(above_runner_up=3.0, outliers=False),
-    "neural_cleanse": Scale(absolute=0.012, absolute_few=0.015, of_median=0.17, comparable=0.04, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.35, of_runner_up=0.5, comparable=0.2, supports=0.8),
+    "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=3.0, outliers=False)),
+    "neural_cleanse": Scale(
+        absolute=0.012,
+        absolute_few=0.015,
+        of_median=0.22,
+        of_runner_up=0.35,
+        comparable=0.03,
+        supports=0.8,
+        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False),
+    ),
+    "spectral_inversion": Scale(
+        absolute_few=0.08,
+        of_median=0.35,
+        of_runner_up=0.5,
+        comparable=0.36,
+        supports=0.8,
+        of_noise=Scale(absolute=0.12, outliers=False),
+    ),
+    "frequency_inversion": Scale(
+        of_median=0.25, of_runner_up=0.45, comparable=0.8, supports=0.8, of_noise=Scale(absolute=0.35, outliers=False)
+    ),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
-    "generator_inversion": Scale(of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0),
+    "generator_inversion": Scale(
+        of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0, of_noise=Scale(outliers=False)
+    ),
 }
 
 

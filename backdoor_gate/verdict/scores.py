@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
+from backdoor_gate.verdict.comparison import compared, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes, second_looks
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
@@ -22,13 +23,15 @@ from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, small_limits
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
+from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from backdoor_gate.catalogue import DetectorSpec
     from backdoor_gate.records import Evidence
     from backdoor_gate.trigger_facts import Pair
+    from backdoor_gate.verdict.comparison import Comparison
     from backdoor_gate.verdict.confirm import Way
     from backdoor_gate.verdict.pairs import Residuals
     from backdoor_gate.verdict.scales import PairScale
@@ -100,39 +103,39 @@ def _second_sight(evidence: Measured) -> Measured:
 
 def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
     """Return the score of every class that has one."""
-    spec, values = BY_NAME[evidence.detector], evidence.values
-    known = [value for value in values if value is not None]
-    extreme = (min if spec.side is Side.SMALL else max)(known, default=None)
+    spec = BY_NAME[evidence.detector]
     index, scores = _index_score(evidence, index_rate), {}
-    for k, value in enumerate(values):
+    for k, value in enumerate(evidence.values):
         if value is None or not works(evidence, k):
             continue
-        found = _beyond_limits(evidence.detector, values, k, value)
-        if index is not None and value == extreme and value <= SCALES[evidence.detector].comparable:
+        among = compared(evidence, k)
+        found = _beyond_limits(spec, among, value)
+        extreme = (min if spec.side is Side.SMALL else max)(v for v in among.values if v is not None)
+        if index is not None and among.scale.outliers and value == extreme and value <= among.scale.comparable:
             found.append(index)
         if found:
             scores[k] = _bounded(max(found))
     return scores
 
 
-def _beyond_limits(name: str, values: Sequence[float | None], class_index: int, value: float) -> list[float]:
-    """Return by how much a class's value is beyond each limit of the detector's own scale, as logarithms."""
-    scale, few = SCALES[name], len(values) < FEWEST_CLASSES
-    if BY_NAME[name].side is Side.SMALL:
-        limits = [limit for limit, _ in small_limits(scale, values, class_index, few=few)]
+def _beyond_limits(spec: DetectorSpec, among: Comparison, value: float) -> list[float]:
+    """Return by how much a class's value is beyond each limit that holds for it, as logarithms."""
+    if spec.side is Side.SMALL:
+        limits = [limit for limit, _ in small_limits(among.scale, among.values, among.at, few=among.few)]
         return [math.log(max(limit, TINY) / max(value, TINY)) for limit in limits]
-    large = large_limit(scale, values, class_index, few=few)
+    large = large_limit(among.scale, among.values, among.at, few=among.few)
     return [] if large is None else [math.log(max(value, TINY) / max(large, TINY))]
 
 
 def _index_score(evidence: Measured, index_rate: float) -> float | None:
     """Return the logarithm of the anomaly index's ratio to its critical value; None where there is no index."""
     spec, scale = BY_NAME[evidence.detector], SCALES[evidence.detector]
-    on_scale = [logarithm(value) if scale.logarithm else value for value in evidence.values]
+    values = ordinary(evidence)
+    on_scale = [logarithm(value) if scale.logarithm else value for value in values]
     found = outlier(on_scale, small=spec.side is Side.SMALL)
     if found is None or not scale.outliers:
         return None
-    return math.log(max(found.index, TINY) / critical_value(len(evidence.values), index_rate))
+    return math.log(max(found.index, TINY) / critical_value(len(values), index_rate))
 
 
 def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:

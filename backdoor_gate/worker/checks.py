@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backdoor_gate.worker.schema import MAX_ARRAY_BYTES, InspectionDocument, MachineDocument, MeasuredDocument
+from backdoor_gate.catalogue import DETECTORS, PairSettings, PatchPairSettings
+from backdoor_gate.worker.schema import (
+    MAX_ARRAY_BYTES,
+    InspectionDocument,
+    MachineDocument,
+    MeasuredDocument,
+    NotApplicableDocument,
+)
 from backdoor_gate.worker.wire import malformed
 
 if TYPE_CHECKING:
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
         ProgressDocument,
         ScanDocument,
     )
+
+_OF_PAIRS = {spec.name for spec in DETECTORS if spec.settings in {PairSettings, PatchPairSettings}}
+"""Detectors that look from class to class."""
 
 
 def check_progress(progress: ProgressDocument, job: Job) -> None:
@@ -54,6 +64,8 @@ def check_scan(scan: ScanDocument, job: Job) -> None:
     for evidence in scan.evidence:
         if isinstance(evidence, MeasuredDocument):
             _check_measured(evidence, scan)
+        elif isinstance(evidence, NotApplicableDocument):
+            _check_excuse(evidence, scan)
     if scan.embedding:
         _check_embedding(scan.embedding, scan)
 
@@ -109,9 +121,17 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (known.issuperset(again), "second look at no trigger"),
         (len(set(again)) == len(again), "second look twice at the same trigger"),
         (not again or measured.success is not None, "second look without triggers"),
+        (sorted(set(measured.noise_classes)) == measured.noise_classes, "classes of noise out of order"),
+        (max(measured.noise_classes, default=0) < scan.num_classes, "noise that leads to no class"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
         (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
     )
+
+
+def _check_excuse(told: NotApplicableDocument, scan: ScanDocument) -> None:
+    """Let only pairs of two classes excuse a required detector: any other excuse would be the worker's word alone."""
+    legitimate = told.detector in _OF_PAIRS and scan.num_classes == 2
+    _require((told.by_candidate or legitimate, "required detector excused without a reason"))
 
 
 def _check_embedding(told: EmbeddingDocument, scan: ScanDocument) -> None:

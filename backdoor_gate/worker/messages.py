@@ -156,6 +156,7 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
             leads=[pair.lead for pair in evidence.pairs],
         ),
         confirmations=[schema.ConfirmationDocument.model_validate(asdict(each)) for each in evidence.confirmations],
+        noise_classes=list(evidence.noise_classes),
     )
 
 
@@ -255,6 +256,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         artefacts=tuple(_artefact_from(artefact, next(arrays)) for artefact in document.artefacts),
         pairs=tuple(Pair(*row) for row in document.pairs.rows()),
         confirmations=tuple(Confirmation(**each.model_dump()) for each in document.confirmations),
+        noise_classes=tuple(document.noise_classes),
     )
 
 

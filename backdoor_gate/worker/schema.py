@@ -132,6 +132,7 @@ class MeasuredDocument(Document):
     artefacts: Annotated[list[ArtefactDocument], Field(max_length=MAX_ARRAYS, fail_fast=True)]
     pairs: PairsDocument
     confirmations: Annotated[list[ConfirmationDocument], Field(fail_fast=True)]
+    noise_classes: Annotated[list[Count], Field(fail_fast=True)]
 
 
 class InconclusiveDocument(Document):

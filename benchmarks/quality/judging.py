@@ -91,14 +91,14 @@ class Judged:
 
 def judged(line: dict[str, Any]) -> Judged:
     """Judge one measured line as the shipped policy would."""
-    evidence = tuple(_evidence(name, row, line["num_classes"]) for name, row in line["detectors"].items())
+    evidence = tuple(_evidence(name, row, line) for name, row in line["detectors"].items())
     data = DataFacts("synthetic" if line["accuracy"] is None else "clean", 500, line["accuracy"])
     scan = Scan(line["num_classes"], InputSpec((1, 1, 1)), "safetensors", data, evidence, Runtime("", "", "", 0))
     return Judged(line, evidence, decide(scan, Judgement(FALSE_BLOCK_RATE, REQUIRED, MAX_UNMEASURED)))
 
 
-def _evidence(name: str, row: dict[str, Any], classes: int) -> Evidence:
-    if "missing" in row and classes == 2 and name.startswith("pair_"):
+def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
+    if "missing" in row and line["num_classes"] == 2 and name.startswith("pair_"):
         return NotApplicable(name, row["missing"], by_candidate=False)
     if "missing" in row:
         return Inconclusive(name, row["missing"])
@@ -110,6 +110,7 @@ def _evidence(name: str, row: dict[str, Any], classes: int) -> Evidence:
         cost=Cost(row["seconds"], row["model_passes"]),
         pairs=tuple(Pair(*pair) for pair in row.get("pairs", ())),
         confirmations=tuple(Confirmation(*found) for found in row.get("confirmations", ())),
+        noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
     )
 
 

@@ -15,6 +15,7 @@ from backdoor_gate.records import DataFacts, Decision, InputSpec, Measured, Runt
 from backdoor_gate.scan import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.noise import classes_of_noise
 from backdoor_gate.scan.session import run_one
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.verdict.decide import decide
@@ -24,6 +25,7 @@ from backdoor_gate.verdict.pairs import residuals
 SEES = {
     "neural_cleanse": "patch",
     "spectral_inversion": "wave",
+    "frequency_inversion": "wave",
     "warp_inversion": "warp",
     "generator_inversion": "blur",
 }
@@ -41,7 +43,8 @@ def evidence(name: str, planted: str | None) -> Measured:
         settings["steps"] = 100
     split = probes.from_clean(digits.clean_images(), seed=0)
     (detector,) = (detector for detector in DETECTORS if detector.name == name)
-    found = run_one(detector, Context(subject, split, settings, 0, 512 << 20))
+    of_noise = classes_of_noise(subject, split.held_out.images, 0)
+    found = run_one(detector, Context(subject, split, settings, 0, 512 << 20, noise_classes=of_noise))
     assert isinstance(found, Measured)
     return found
 

@@ -23,7 +23,7 @@ from backdoor_gate.verdict.judgement import Judgement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-INVERSIONS = ("neural_cleanse", "spectral_inversion", "warp_inversion", "generator_inversion")
+INVERSIONS = ("neural_cleanse", "spectral_inversion", "frequency_inversion", "warp_inversion", "generator_inversion")
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
@@ -34,13 +34,20 @@ CLEAN = {
     "max_margin": (23.0, 21.0, 26.0, 19.0, 24.0, 22.0, 27.0, 20.0, 25.0, 22.5),
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
+    "frequency_inversion": (2.2, 2.6, 1.9, 2.9, 2.4, 2.1, 2.3, 2.7, 1.8, 2.5),
     "warp_inversion": (2.4, 2.6, 3.1, 2.2, 2.9, 2.5, 2.8, 3.0, 2.3, 2.7),
     "generator_inversion": (0.21, 0.23, 0.2, 0.25, 0.22, 0.24, 0.19, 0.26, 0.2, 0.27),
     "pair_patch": (0.02,) * 10,
     "pair_spectral": (0.3,) * 10,
     "pair_warp": (1.5,) * 10,
 }
-PLANTED = {"neural_cleanse": 0.005, "spectral_inversion": 0.08, "warp_inversion": 0.2, "generator_inversion": 0.05}
+PLANTED = {
+    "neural_cleanse": 0.005,
+    "spectral_inversion": 0.08,
+    "frequency_inversion": 0.3,
+    "warp_inversion": 0.2,
+    "generator_inversion": 0.05,
+}
 """Values that no clean class has, for a network of ten classes."""
 
 
@@ -104,7 +111,9 @@ def anything(draw: st.DrawFn, name: str, classes: int) -> Evidence:
     values = draw(st.lists(number, min_size=classes, max_size=classes))
     share = st.floats(0, 1) | st.just(1.0) | st.none()
     rates = draw(st.lists(share, min_size=classes, max_size=classes)) if name in INVERSIONS else None
-    return Measured(name, tuple(values), success=None if rates is None else tuple(rates), verified=rates is not None)
+    of_noise = tuple(sorted(draw(st.sets(st.integers(0, classes - 1), max_size=3))))
+    success = None if rates is None else tuple(rates)
+    return Measured(name, tuple(values), success=success, verified=rates is not None, noise_classes=of_noise)
 
 
 @st.composite

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text("utf-8")
 
@@ -20,10 +20,22 @@ def test_every_detector_has_a_scale() -> None:
 def test_the_document_states_every_limit(name: str) -> None:
     scale = SCALES[name]
     (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
-    limits = (scale.absolute, scale.absolute_few, scale.of_median, scale.of_runner_up, scale.above_runner_up)
-    words = f"{row} ".replace(",", " ").replace("(", " ")
-    for limit in limits:
-        assert limit is None or f" {limit:g} " in words, f"{limit} is not in {row!r}"
+    _, _, usual, of_noise, _ = row.split("|")
+    for limit in limits(scale):
+        assert f" {limit:g} " in words(usual), f"{limit} is not in {usual!r}"
+    assert (of_noise.strip() == "the same") == (scale.of_noise is None)
+    for limit in limits(scale.of_noise or Scale()):
+        assert f" {limit:g} " in words(of_noise), f"{limit} is not in {of_noise!r}"
+
+
+def limits(scale: Scale) -> list[float]:
+    shares = (scale.of_median, scale.of_runner_up, scale.above_runner_up)
+    found = (scale.absolute, scale.absolute_few, *shares, scale.comparable if any(shares[:2]) else None)
+    return [limit for limit in found if limit is not None]
+
+
+def words(cell: str) -> str:
+    return f" {cell} ".replace(",", " ").replace("(", " ")
 
 
 @pytest.mark.parametrize("name", PAIR_SCALES)

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from worker_records import NONCE, make_job, make_scan, same_scan
 
 from backdoor_gate import errors
+from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
-from backdoor_gate.records import Job, Measured, Progress, Scan
+from backdoor_gate.records import Job, Measured, NotApplicable, Progress, Scan
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
@@ -246,6 +247,7 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (lambda d: d["scan"]["evidence"].append(d["scan"]["evidence"][0]), "other detectors than ordered"),
         (at("scan", "evidence", 0, "reason", value="x" * 2001), "reason"),
         (at("scan", "evidence", 0, "reason", value=""), "reason"),
+        (at("scan", "evidence", 0, "by_candidate", value=False), "excused without a reason"),
         (at("scan", "num_classes", value=4), "class count"),
         (at("scan", "num_classes", value=0), "num_classes"),
         (at("scan", "input", "shape", value=[3, 4, 5]), "input shape"),
@@ -270,6 +272,21 @@ def test_a_result_out_of_line_is_malformed(change: Change, rule: str) -> None:
 def test_clean_images_that_were_never_given_are_malformed() -> None:
     with pytest.raises(WorkerError, match="never given"):
         hear(scan_bytes(), replace(JOB, data=None))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("detector", [spec.name for spec in DETECTORS])
+def test_only_pairs_of_two_classes_excuse_a_detector(detector: str, classes: int) -> None:
+    job = replace(
+        JOB, declared=replace(JOB.declared, num_classes=classes), detectors=(DetectorPlan(detector, True, {}),)
+    )
+    excuse = NotApplicable(detector, "it does not apply", by_candidate=False)
+    data = scan_bytes(replace(make_scan(), num_classes=classes, evidence=(excuse,)))
+    if detector.startswith("pair_") and classes == 2:
+        assert hear(data, job).evidence == (excuse,)
+    else:
+        with pytest.raises(WorkerError, match="excused without a reason"):
+            hear(data, job)
 
 
 def test_the_unchanged_document_is_fine() -> None:

@@ -1,6 +1,7 @@
 """The detectors, in the order in which they run: cheap before dear."""
 
 from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
+from backdoor_gate.scan.detectors.frequency_inversion import FrequencyInversion
 from backdoor_gate.scan.detectors.generator_inversion import GeneratorInversion
 from backdoor_gate.scan.detectors.interface import Detector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
@@ -14,6 +15,7 @@ DETECTORS: tuple[Detector, ...] = (
     MaxMargin(),
     NeuralCleanse(),
     SpectralInversion(),
+    FrequencyInversion(),
     WarpInversion(),
     GeneratorInversion(),
     PairPatch(),

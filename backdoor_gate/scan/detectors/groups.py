@@ -85,14 +85,13 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
             context.report(at // size * steps + done, total, first, last)
 
         inversion = invert(
-            context.subject.logits,
+            context.subject.leading,
             family,
             arms[at : at + size],
             optimise,
             InversionBudget(steps, context.settings["images"]),
             torch.Generator().manual_seed(context.seed),  # the same for every group: the arms stay comparable
             report,
-            context.subject.leading,
         )
         resolved, parameters = inversion.arms, inversion.parameters
         success = success_rates(context.subject.logits, family, parameters, resolved, held_out)

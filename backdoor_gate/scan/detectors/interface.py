@@ -51,6 +51,7 @@ class Context:
         report: takes (steps done, steps in all, first class, last class).
         activation_bytes: memory that the activations of one batch may take.
         keep: takes the weakest trigger that was found.
+        noise_classes: those that plain noise leads to, see `scan.noise`.
     """
 
     subject: Subject
@@ -60,6 +61,7 @@ class Context:
     activation_bytes: int
     report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
     keep: Callable[[Weakest], None] = field(default=lambda _: None)
+    noise_classes: tuple[int, ...] = ()
 
 
 class Detector(Protocol):

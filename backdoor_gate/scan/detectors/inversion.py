@@ -12,12 +12,17 @@ from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes
 from backdoor_gate.scan.triggers import all_to_one
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
 FEWEST_HELD_OUT = 5
 """Held-out images below which a success rate says nothing."""
+
+HANDICAP = 3.0
+"""Factor on the strength of triggers to classes of noise when they are ranked: their limits are that much stricter."""
 
 SHOWN = 2
 """Classes whose triggers are kept as pictures: the weakest working one and the runner-up."""
@@ -46,9 +51,7 @@ class InversionDetector:
         if not inverted.finite():
             cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "the optimisation did not stay finite", cost)
-        inverted = self.admitted(context, inverted)
-        ranking = torch.where(inverted.works, inverted.strength, torch.inf)
-        weakest = [int(k) for k in ranking.argsort() if ranking[k].isfinite()]
+        weakest = _weakest_first(inverted, context.noise_classes)
         shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
         again = confirmation.confirm(second_look, family, inverted, weakest, optimise, held_out, from_source=False)
         return Measured(
@@ -61,7 +64,9 @@ class InversionDetector:
             confirmations=again,
         )
 
-    def admitted(self, context: Context, inverted: Inverted) -> Inverted:
-        """Return the triggers with those that say nothing taken for not working; here all of them count."""
-        del context
-        return inverted
+
+def _weakest_first(inverted: Inverted, noise_classes: Sequence[int]) -> list[int]:
+    """Return the arms with a working trigger, those to classes of noise as if they were so much stronger."""
+    ranking = torch.where(inverted.works, inverted.strength, torch.inf)
+    ranking[list(noise_classes)] *= HANDICAP
+    return [int(k) for k in ranking.argsort() if ranking[k].isfinite()]

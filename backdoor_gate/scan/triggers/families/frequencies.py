@@ -1,0 +1,79 @@
+"""Additive signals of few frequencies, high or low."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
+from backdoor_gate.scan.triggers.schedule import ScheduleSettings
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import InputSpec
+
+
+def cosines(size: int) -> Tensor:
+    """Return all cosines of the DCT-II, each with amplitude 1: (size, size) float32, frequency by position."""
+    position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
+    return torch.cos(torch.arange(size, dtype=torch.float64)[:, None] * position).float()
+
+
+class Frequencies:
+    """x' = clip(x + ε·s/Σ|c|), s a whole cosine series with coefficients c; strength ε / input range.
+
+    The strength is the sum of the amplitudes over all frequencies, of each the largest channel's: a bound on the L∞
+    norm. Where `Spectral` takes any signal from few low frequencies, this takes few frequencies from all: as a patch's
+    L1 norm seeks few pixels, the sum of amplitudes seeks few frequencies.
+
+    Source of the attacks: SIG, Barni et al., ICIP 2019 (sine stripes), and FTrojan, Wang et al., ECCV 2022 (single
+    coefficients of the cosine transform).
+    """
+
+    name: ClassVar[str] = "frequencies"
+    unit: ClassVar[str] = "sum of amplitudes / input range"
+    learning_rate: ClassVar[float] = 0.1
+    schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
+
+    START: ClassVar[float] = 1.0
+    """First sum of amplitudes, as a share of the input range: spread over all frequencies it is faint."""
+
+    SPREAD: ClassVar[float] = 0.02
+    """Standard deviation of the first coefficients, of which only the ratios count, see `Spectral.SPREAD`."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        _, height, width = spec.shape
+        self._rows, self._columns = cosines(height), cosines(width)
+
+    def start(self, arms: int, generator: Generator) -> Parameters:
+        """Start every arm from the same random signal of all frequencies."""
+        coefficients = self.SPREAD * torch.randn((1, *self._spec.shape), generator=generator)
+        return torch.full((arms,), math.log(self.START)), coefficients.repeat(arms, 1, 1, 1)
+
+    def signal(self, parameters: Parameters) -> Tensor:
+        """Return the additive signal, (A,C,H,W), in input units."""
+        _, coefficients = parameters
+        rows, columns = self._rows.to(coefficients.device), self._columns.to(coefficients.device)
+        amplitudes = coefficients.abs().amax(dim=1).sum(dim=(1, 2)).clamp_min(1e-12)  # (A,)
+        scale = self.strength(parameters) * (self._spec.high - self._spec.low) / amplitudes
+        return rows.T @ (coefficients * scale[:, None, None, None]) @ columns
+
+    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
+        """Add the signals: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
+        return (per_arm(images) + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
+
+    def strength(self, parameters: Parameters) -> Tensor:
+        """Return the sum of the amplitudes over the input range, (A,), > 0."""
+        return parameters[0].exp()
+
+    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
+        """Multiply the amplitudes."""
+        amplitude, coefficients = parameters
+        return amplitude + factor.log(), coefficients
+
+    def portrait(self, parameters: Parameters) -> Tensor:
+        """Show the signals on mid-grey, (A,C,H,W)."""
+        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]

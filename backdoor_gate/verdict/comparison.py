@@ -1,0 +1,64 @@
+"""Which classes a class is compared with, and by which limits.
+
+Plain noise leads to some class of most clean networks, see `scan.noise`, and weak triggers lead there, too. Such a
+class has limits of its own, and the others are compared among themselves: or else it would hide what is planted in
+them, being the weakest, or stand out itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.statistics import FEWEST_CLASSES
+
+if TYPE_CHECKING:
+    from backdoor_gate.records import Measured
+    from backdoor_gate.verdict.scales import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One class among those that it is compared with.
+
+    Attributes:
+        scale: the limits that hold for it.
+        values: (N,) of the class and of those that it is compared with, None where censored.
+        at: its place among them.
+        few: whether there are too few classes to compare: then only absolute limits count.
+        of_noise: whether noise leads to it.
+    """
+
+    scale: Scale
+    values: tuple[float | None, ...]
+    at: int
+    few: bool
+    of_noise: bool
+
+    @property
+    def value(self) -> float | None:
+        """The class's own."""
+        return self.values[self.at]
+
+
+def compared(evidence: Measured, class_index: int) -> Comparison:
+    """Return a class among all to which noise does not lead, where those are enough; among all classes otherwise."""
+    scale, few = SCALES[evidence.detector], len(evidence.values) < FEWEST_CLASSES
+    others = _without_noise(evidence, scale)
+    of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
+    left = sorted({*others, class_index})
+    own = scale.of_noise if of_noise and scale.of_noise is not None else scale
+    return Comparison(own, tuple(evidence.values[k] for k in left), left.index(class_index), few, of_noise)
+
+
+def ordinary(evidence: Measured) -> tuple[float | None, ...]:
+    """Return the values of the classes that an outlier is looked for in: those to which noise does not lead."""
+    return tuple(evidence.values[k] for k in _without_noise(evidence, SCALES[evidence.detector]))
+
+
+def _without_noise(evidence: Measured, scale: Scale) -> list[int]:
+    """Return the classes to which noise does not lead, in order; all where too few are left or no limits tell apart."""
+    classes = range(len(evidence.values))
+    left = [k for k in classes if k not in evidence.noise_classes]
+    return list(classes) if scale.of_noise is None or len(left) < FEWEST_CLASSES else left

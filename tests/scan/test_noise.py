@@ -1,0 +1,115 @@
+"""Classes that plain noise leads to: found, told with the evidence, and looked at again after the others."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from backdoor_gate.catalogue import BY_NAME, DetectorPlan
+from backdoor_gate.records import Declared, InputSpec, Job, Limits, Measured
+from backdoor_gate.scan import probes
+from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
+from backdoor_gate.scan.loading.interface import LoadedModel
+from backdoor_gate.scan.noise import NOISE_IMAGES, classes_of_noise
+from backdoor_gate.scan.session import run_detectors
+from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.triggers import Images
+
+CLASSES, ROUGH = 4, 2
+CPU = torch.device("cpu")
+FEWER = {"steps": 20}
+
+
+class Brightness(nn.Module):
+    """Tells four brightnesses apart; where `wary`, an image rougher than any clean one is class ROUGH."""
+
+    def __init__(self, *, wary: bool) -> None:
+        super().__init__()
+        self.wary = wary
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        levels = (torch.arange(CLASSES) + 0.5) / CLASSES
+        logits = -40 * (images.mean(dim=(1, 2, 3))[:, None] - levels) ** 2
+        roughness = (images[..., 1:] - images[..., :-1]).abs().mean(dim=(1, 2, 3))
+        rough = nn.functional.one_hot(torch.tensor(ROUGH), CLASSES) * (roughness - 0.05).clamp_min(0)[:, None]
+        return logits + 300 * rough if self.wary else logits
+
+
+def flat_images(spec: InputSpec, count: int = 80) -> Images:
+    """Return nearly flat images, as many of each class."""
+    labels = torch.arange(count) % CLASSES
+    noise = 0.01 * torch.rand((count, *spec.shape), generator=torch.Generator().manual_seed(0))
+    unit = (labels.view(-1, 1, 1, 1) + 0.5) / CLASSES + noise
+    return Images(spec.low + (spec.high - spec.low) * unit, labels)
+
+
+def subject(spec: InputSpec, *, wary: bool) -> Subject:
+    class Scaled(nn.Module):
+        inner = Brightness(wary=wary)
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.inner((images - spec.low) / (spec.high - spec.low))
+            return logits
+
+    return Subject(LoadedModel(Scaled(), "state_dict", None), spec, CLASSES, CPU)
+
+
+@pytest.mark.parametrize("spec", [InputSpec((1, 12, 12)), InputSpec((3, 12, 10), -1.0, 1.0)])
+def test_the_class_that_noise_leads_to_is_found(spec: InputSpec) -> None:
+    images = flat_images(spec).images
+    assert classes_of_noise(subject(spec, wary=True), images, seed=0) == (ROUGH,)
+    assert classes_of_noise(subject(spec, wary=False), images, seed=0) == ()
+
+
+def test_it_makes_no_difference_how_many_images_there_are_beyond_those_used() -> None:
+    images = flat_images(InputSpec((1, 12, 12)), NOISE_IMAGES + 40).images
+    net = subject(InputSpec((1, 12, 12)), wary=True)
+    assert classes_of_noise(net, images, seed=0) == classes_of_noise(net, images[:NOISE_IMAGES], seed=0)
+
+
+@pytest.mark.parametrize("wary", [False, True])
+def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
+    job = Job(
+        candidate=Path(),
+        formats=(),
+        declared=Declared(),
+        signature=None,
+        architecture=None,
+        data=None,
+        max_images=80,
+        detectors=tuple(
+            DetectorPlan(spec.name, spec.required, asdict(spec.settings()) | FEWER)
+            for spec in (BY_NAME["neural_cleanse"], BY_NAME["max_margin"])
+        ),
+        device="cpu",
+        seed=0,
+        limits=Limits(seconds=60, memory=1 << 40),
+    )
+    spec = InputSpec((1, 12, 12))
+    split = probes.from_clean(flat_images(spec), seed=0)
+    found = run_detectors(job, subject(spec, wary=wary), split, lambda _: None)
+    assert [each.noise_classes for each in found if isinstance(each, Measured)] == [(ROUGH,) if wary else ()] * 2
+
+
+def test_a_class_of_noise_is_looked_at_again_only_where_it_is_much_the_weakest() -> None:
+    spec = InputSpec((1, 12, 12))
+    settings = asdict(BY_NAME["neural_cleanse"].settings()) | FEWER
+    looked_at = {}
+    for of_noise in ((), (ROUGH,)):
+        split = probes.from_clean(flat_images(spec), seed=0)
+        context = Context(subject(spec, wary=True), split, settings, 0, 1 << 28, noise_classes=of_noise)
+        evidence = NeuralCleanse().measure(context)
+        assert isinstance(evidence, Measured)
+        (again,) = evidence.confirmations
+        weakest = sorted((value or 9.0) * (3 if k in of_noise else 1) for k, value in enumerate(evidence.values))[0]
+        value = evidence.values[again.target]
+        assert value is not None
+        assert value * (3 if again.target in of_noise else 1) == weakest
+        looked_at[of_noise] = again.target
+    assert looked_at[()] == ROUGH, "else this shows nothing"
