@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.verdict.comparison import compared, ordinary
-from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes
+from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
@@ -38,6 +38,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
         return replace(blank, status=Status.NOT_APPLICABLE, reason=evidence.reason)
     if isinstance(evidence, Inconclusive):
         return replace(blank, status=Status.INCONCLUSIVE, reason=evidence.reason, cost=evidence.cost)
+    evidence = carried_over(evidence, WORKING_SUCCESS)
     filled = replace(
         blank,
         per_class=evidence.values,

@@ -100,6 +100,23 @@ def looks_at_classes(
     return second_looks(name, confirmations, {(None, k): value for k, value in enumerate(values)}, least_success)
 
 
+def carried_over(evidence: Measured, least_success: float) -> Measured:
+    """Return the evidence with a second trigger in the place of a first one that worked only where it was optimised.
+
+    Each look scales its trigger to the least that works on its own half, and now and then that half flatters it. The
+    second one worked on images that it had not seen, so the class has a working trigger, of that strength.
+    """
+    if evidence.success is None or evidence.pairs:
+        return evidence
+    values, success = list(evidence.values), list(evidence.success)
+    for found in evidence.confirmations:
+        first, second = success[found.target], found.success
+        failed = values[found.target] is not None and first is not None and first < least_success
+        if failed and found.strength is not None and second is not None and second >= least_success:
+            values[found.target], success[found.target] = found.strength, second
+    return replace(evidence, values=tuple(values), success=tuple(success))
+
+
 def at_second_sight(evidence: Measured, looks: Mapping[Way, SecondLook]) -> Measured:
     """Return the evidence of classes as the second look leaves it: with the new strengths, less what is explained."""
     if not looks or evidence.success is None:

@@ -16,7 +16,7 @@ from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
 from backdoor_gate.verdict.comparison import compared, ordinary
-from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes, second_looks
+from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
@@ -67,7 +67,8 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
         evidence: of one model, each detector at most once.
         index_rate: as `INDEX_RATE`.
     """
-    measured = [found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME]
+    known = (found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME)
+    measured = [carried_over(found, WORKING_SUCCESS) for found in known]
     scores: dict[str, Score] = {}
     for found in measured:
         score = detector_score(found, index_rate)
@@ -80,6 +81,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
 
 def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
     """Return the score of one detector by itself; None where no trigger works, or nothing can be compared."""
+    evidence = carried_over(evidence, WORKING_SUCCESS)
     if evidence.detector in PAIR_SCALES:
         scores = _pair_scores(evidence)
         return min((score for score in scores if score), key=_value) if all(scores) else None

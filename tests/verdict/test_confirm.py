@@ -64,6 +64,21 @@ def test_a_trigger_found_again_blocks_and_is_told(name: str) -> None:
     assert decision.reasons[0].endswith(f"; again {1.2 * strength:.4g} from another seed, 97% of the other half")
 
 
+@pytest.mark.parametrize("name", INVERSIONS)
+def test_a_second_trigger_stands_in_for_one_that_worked_only_where_it_was_optimised(name: str) -> None:
+    first = planted(name, CLASS)
+    rates = tuple(0.82 if k == CLASS else 1.0 for k in range(10))
+    first = replace(first, success=rates)
+    assert decided(first).verdict is Verdict.PASS
+    decision = decided(looked_at(first, again(1.1 * PLANTED[name])))
+    assert (decision.verdict, decision.suspect_classes) == (Verdict.BLOCK, (CLASS,))
+    (result,) = (result for result in decision.detectors if result.name == name)
+    assert result.per_class is not None
+    assert result.per_class[CLASS] == pytest.approx(1.1 * PLANTED[name])
+    assert decided(looked_at(first, again(1.1 * PLANTED[name], success=0.84))).verdict is Verdict.PASS
+    assert decided(looked_at(first, again(CLEAN[name][CLASS]))).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize(
     ("second", "words"),
     [
