@@ -12,7 +12,7 @@ from backdoor_gate.audit import Request, audit
 from backdoor_gate.errors import UsageError
 from backdoor_gate.policy import Policy, load, parse
 from backdoor_gate.policy.template import SHIPPED
-from backdoor_gate.sources import is_artifact, source_for
+from backdoor_gate.sources import data_place, source_for
 from backdoor_gate.units import parse_duration
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Data = str | Path | tuple[ArrayLike, ArrayLike]
 
 DEVICES = ("auto", "cpu", "cuda")
+SEEDS = 2**32
 
 
 def audit_model(  # noqa: PLR0913 (one argument per option of the command)
@@ -64,6 +65,8 @@ def audit_model(  # noqa: PLR0913 (one argument per option of the command)
     reference = str(model)
     if device not in DEVICES:
         raise UsageError(f"no device {device!r}", where="device", hint=f"use one of {', '.join(DEVICES)}")
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise UsageError(f"no seed {seed!r}", where="seed", hint=f"use a whole number from 0 to {SEEDS - 1}")
     with _local(data) as place:
         request = Request(reference, _policy(policy), place, _seconds(budget), device, seed)
         return audit(request, source_for(reference, tracking_uri), on_progress=on_progress).report
@@ -81,9 +84,12 @@ def _seconds(budget: str | None) -> float | None:
     if budget is None:
         return None
     try:
-        return parse_duration(budget)
+        seconds = parse_duration(budget)
     except ValueError as error:
         raise UsageError(str(error), where="budget", hint=f"got {budget!r}") from error
+    if seconds < 1:
+        raise UsageError("must be at least 1s", where="budget", hint=f"got {budget!r}")
+    return seconds
 
 
 @contextmanager
@@ -93,7 +99,7 @@ def _local(data: Data | None) -> Iterator[str | None]:
         yield None
         return
     if isinstance(data, str | Path):
-        yield str(data) if is_artifact(str(data)) else str(Path(data).absolute())
+        yield data_place(str(data))
         return
     import numpy as np  # noqa: PLC0415
 

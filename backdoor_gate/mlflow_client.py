@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -56,7 +57,7 @@ def tracking_uri(given: str | None) -> str:
     Raises:
         UsageError: there is none; MLflow would create an empty store in the current folder.
     """
-    if uri := given or os.environ.get("MLFLOW_TRACKING_URI"):
+    if uri := (given or os.environ.get("MLFLOW_TRACKING_URI", "")).strip():
         return uri
     if Path("mlflow.db").is_file():
         return f"sqlite:///{Path('mlflow.db').absolute()}"
@@ -120,6 +121,35 @@ def connect(uri: str, registry_uri: str | None) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL + 1)  # importing MLflow configures its loggers
     return MlflowClient(uri, registry_uri)
+
+
+@dataclass(slots=True)
+class Connection:
+    """An MLflow server, database or file store, connected on first use.
+
+    Attributes:
+        tracking_uri: of the tracking store; None for MLflow's environment variable.
+        registry_uri: of the model registry; None where it is the same store.
+    """
+
+    tracking_uri: str | None
+    registry_uri: str | None = None
+    _client: Any = field(default=None, init=False, repr=False)
+
+    def place(self) -> str:
+        """Return the URI of the tracking store; raises as `tracking_uri`."""
+        return tracking_uri(self.tracking_uri)
+
+    def client(self) -> Any:
+        """Return the MLflow client; to be called inside a `conversation`.
+
+        Raises:
+            UsageError: no tracking URI is known.
+            RegistryReadError: the store does not exist or does not answer.
+        """
+        if self._client is None:
+            self._client = connect(self.place(), self.registry_uri)
+        return self._client
 
 
 def _check_store(uri: str) -> None:

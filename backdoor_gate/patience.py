@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 VARIABLE = "BACKDOOR_GATE_REGISTRY_TIMEOUT"
 """Environment variable: seconds that one exchange with the registry may take, downloads included."""
 DEFAULT = 900.0
+_LONGEST = 1e9
+"""Seconds that a timer of the system can count."""
 _AGAIN = 1.0
 """Seconds until the next attempt to leave: a thread pool on the way out waits for its threads."""
 
 
 def limit() -> float:
-    """Return the seconds that one exchange may take; what is no positive number in the environment is ignored."""
+    """Return the seconds that one exchange may take; what is no positive number, or too large, is ignored."""
     try:
         seconds = float(os.environ.get(VARIABLE, DEFAULT))
     except ValueError:
         return DEFAULT
-    return seconds if 0 < seconds < float("inf") else DEFAULT
+    return seconds if 0 < seconds <= _LONGEST else DEFAULT
 
 
 @contextmanager

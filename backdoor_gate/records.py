@@ -330,6 +330,8 @@ class DetectorResult:
     cost: Cost = Cost()
     artefacts: tuple[Artefact, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    shares: tuple[float, ...] = ()
+    """Share of the usual strength that is left of each of `pairs`, see `verdict.pairs`; empty where none is usual."""
     suspect_pairs: tuple[tuple[int, int], ...] = ()
     """(source, target), the most extreme first."""
     confirmations: tuple[Confirmation, ...] = ()

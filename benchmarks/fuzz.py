@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import random
 import resource
 import subprocess
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +25,16 @@ from typing import TYPE_CHECKING
 import click
 
 from backdoor_gate.errors import GateError
+from benchmarks.circumstances import RESULTS, ROOT, circumstances
 from benchmarks.fuzz_targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "fuzz.json"
-KEPT = HERE / "work" / "fuzz"
+OUT = RESULTS / "fuzz.json"
+SEED = 0
+"""Of the changes at random; libFuzzer draws its own."""
+KEPT = ROOT / "benchmarks" / "work" / "fuzz"
 """Inputs that are findings."""
 SLOW = 1.0
 """Seconds that one input may take."""
@@ -120,7 +120,7 @@ def changed(seeds: list[bytes], rng: random.Random) -> Iterator[bytes]:
 def run_bytes(judge: Judge, seeds: list[bytes], seconds: int) -> None:
     """Feed changed seeds."""
     end = time.monotonic() + seconds
-    for data in changed(seeds, random.Random(0)):
+    for data in changed(seeds, random.Random(SEED)):
         if time.monotonic() > end:
             return
         judge(data)
@@ -163,9 +163,7 @@ def child(name: str, engine: str, seconds: int, written: Path) -> None:
     default="atheris" if find_spec("atheris") else "bytes",
     show_default=True,
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True, help="Where the figures go."
-)
+@click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True, help="Where the figures go.")
 @click.option("--child", "written", type=click.Path(path_type=Path), hidden=True)
 def main(seconds: int, names: tuple[str, ...], engine: str, out: Path, written: Path | None) -> None:
     """Fuzz the parsers of everything that comes from outside."""
@@ -182,14 +180,9 @@ def main(seconds: int, names: tuple[str, ...], engine: str, out: Path, written: 
             count["findings"] += bool(ended)  # the interpreter itself died, or a sound seed was refused
             counts.append(count)
             print(counts[-1])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    written_by = {
-        "command": f"python -m benchmarks.fuzz --seconds {seconds} --engine {engine}",
-        "commit": commit.strip(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    out.write_text(json.dumps({**written_by, "targets": counts}, indent=2) + "\n")
+    packages = ("backdoor-gate", "torch", "pyyaml", *(["atheris"] if engine == "atheris" else []))
+    about = circumstances("benchmarks.fuzz", SEED, packages)
+    out.write_text(json.dumps({"circumstances": about, "targets": counts}, indent=2) + "\n")
     sys.exit(any(count["findings"] for count in counts))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
-import struct
+import os
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -172,31 +171,53 @@ def wire(data: bytes) -> None:
 
 
 def conversation() -> list[bytes]:
-    """Return a whole conversation, and a failure."""
-    cost = {"seconds": 1.0, "model_passes": 1, "images_used": 1}
-    artefact = {"name": "clean", "class_index": 0, "source_class": None, "example": 0, "shape": [1, 2, 2]}
-    artefact["prediction"] = {"class_index": 1, "probability": 0.5}
-    pairs = {"sources": [0], "targets": [1], "strengths": [0.5], "success": [None], "leads": [1.0]}
-    measured = {"kind": "measured", "detector": "max_margin", "values": [1.0, 2.0, None], "success": None}
-    measured |= {"verified": False, "cost": cost, "artefacts": [artefact], "pairs": pairs}
-    given = {"shape": [1, 2, 2], "low": 0.0, "high": 1.0, "mean": None, "std": None}
-    scan = {"num_classes": 3, "input": given, "format": "pt2", "evidence": [measured], "torch": "2.13", "device": "cpu"}
-    embedding = {"shares": [0.5, 0.5], "labels": [0, 0], "triggered": [False, True], "penultimate": True, "target": 1}
-    scan["embedding"] = {**embedding, "detector": "max_margin", "source": None, "seconds": 0.1, "model_passes": 2}
-    scan["data"] = {"kind": "synthetic", "images": 5, "accuracy": None}
-    failure = {"kind": "refused", "what": REPORTED, "where": "model.pth", "hint": "no"}
-    progress = {"detector": 0, "done": 1, "total": 2, "classes": [0, 2], "seconds_left": None}
-    locked = {"threads": 1, "landlock": 7, "faults": {}, "attempts": {"TCP": "EPERM"}}
-    opening = frame(b"L", locked) + frame(b"P", progress)
-    arrays = 2 * (struct.pack(">cI", b"A", 16) + bytes(16))
-    good = frame(b"R", {"scan": scan, "failure": None}) + arrays
-    return [opening + good, opening + frame(b"R", {"scan": None, "failure": failure})]
+    """Return a whole conversation, and a failure, as the worker writes them."""
+    import numpy as np  # noqa: PLC0415
+
+    from backdoor_gate.errors import RefusedError  # noqa: PLC0415
+    from backdoor_gate.illustrations import Artefact, Embedding, Prediction  # noqa: PLC0415
+    from backdoor_gate.records import DataFacts, InputSpec, Measured, Progress, Runtime, Scan  # noqa: PLC0415
+    from backdoor_gate.trigger_facts import Confirmation, Pair  # noqa: PLC0415
+    from backdoor_gate.worker import messages  # noqa: PLC0415
+    from backdoor_gate.worker.lockdown import Lockdown  # noqa: PLC0415
+
+    measured = Measured(
+        "max_margin",
+        values=(1.0, 2.0, None),
+        success=(0.5, 1.0, None),
+        artefacts=(Artefact("clean", 0, np.zeros((1, 2, 2), np.float32), prediction=Prediction(1, 0.5)),),
+        pairs=(Pair(0, 1, 0.5, None, 1.0),),
+        confirmations=(Confirmation(0, 1, 0.1, 0.9, None),),
+    )
+    shown = Embedding(np.zeros((2, 2), np.float32), (0.5, 0.5), (0, 0), (False, True), True, "max_margin", 1, None)
+    scan = Scan(
+        num_classes=3,
+        input=InputSpec((1, 2, 2)),
+        format="pt2",
+        data=DataFacts("synthetic", 5, None),
+        evidence=(measured,),
+        runtime=Runtime("2.13", "cpu", "", 0),
+        embedding=shown,
+    )
+    opening = written(
+        lambda channel: messages.send_lockdown(channel, NONCE, Lockdown(1, 7, {}), {"TCP": "EPERM"}),
+        lambda channel: messages.send_progress(channel, NONCE, Progress(0, 1, 2, (0, 2), None)),
+    )
+    failure = RefusedError(REPORTED, where="model.pth", hint="no")
+    return [
+        opening + written(lambda channel: messages.send_scan(channel, NONCE, scan)),
+        opening + written(lambda channel: messages.send_failure(channel, NONCE, failure)),
+    ]
 
 
-def frame(kind: bytes, document: dict[str, Any]) -> bytes:
-    """Return a message of the worker's."""
-    payload = json.dumps({"nonce": NONCE, **document}).encode()
-    return struct.pack(">cI", kind, len(payload)) + payload
+def written(*sends: Callable[[int], None]) -> bytes:
+    """Return what some messages, short enough for a pipe, look like on the channel."""
+    receiver, sender = os.pipe()
+    for send in sends:
+        send(sender)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as pipe:
+        return pipe.read()
 
 
 LOADING = ("backdoor_gate.scan.loading",)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.report_html [--out FILE]
 
-Every detector of the pack has 43 classes and blocks; those with a trigger bring all pictures of several, on four images
-each, and those that look from class to class nine pairs of every source. An embedding is as large as any. More than any
-scan brings. The first render includes loading the drawing library; the limits are the project's own.
+Every detector of the pack has 43 classes and blocks; those with a trigger bring all its pictures for several classes,
+on four images each, and those that look from class to class nine pairs of every source. An embedding is as large as
+any. More than any scan brings. The first render includes loading the drawing library; the limits are the project's own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ CLASSES = 43
 SUSPECTS = (7, 11, 23)
 TARGETS = 9
 """Of each source, as a detector that looks from class to class has them."""
+PATCHES = ("neural_cleanse", "pair_patch")
+"""Detectors whose triggers have a mask and a pattern."""
 EXAMPLES = 4
 EMBEDDED = (200, 100, 16)
 """Clean images, triggered ones, components."""
@@ -60,13 +62,16 @@ def result(spec: DetectorSpec, shape: tuple[int, int, int], random: np.random.Ge
     """Return a detector that blocks, with pictures of noise."""
     paired = spec.name.startswith("pair_")
     found = pairs(random) if paired else ()
+    parts = {"trigger": shape} | ({"mask": (1, *shape[1:]), "pattern": shape} if spec.name in PATCHES else {})
     shown = [
-        Artefact("mask", k, random.random((1, *shape[1:]), np.float32), k - 1 if paired else None) for k in SUSPECTS
+        Artefact(name, k, random.random(size, np.float32), k - 1 if paired else None)
+        for k in SUSPECTS
+        for name, size in parts.items()
     ]
     shown += [
         Artefact(name, k, random.random(shape, np.float32), k - 1 if paired else None, example, Prediction(k, 0.97))
         for k in SUSPECTS
-        for name in ("clean", "triggered", "trigger", "pattern")
+        for name in ("clean", "triggered")
         for example in range(EXAMPLES)
     ]
     return DetectorResult(

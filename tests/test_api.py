@@ -66,14 +66,31 @@ def test_arrays_are_clean_data(folder: Path) -> None:
     assert report.data_digest is not None
 
 
-def test_failures_are_reports_and_wrong_calls_are_raised(folder: Path) -> None:
+def test_failures_are_reports(folder: Path) -> None:
     assert folder.is_dir()
     assert audit_model("empty").decision.verdict is Verdict.REFUSED
     lost = audit_model("models:/digits/1", tracking_uri="sqlite:///none.db")
     assert lost.decision.verdict is Verdict.INCONCLUSIVE
-    for wrong in ({"policy": "none.yaml"}, {"budget": "soon"}, {"device": "tpu"}, {"data": "none.npz"}):
-        with pytest.raises(UsageError):
-            audit_model("model", **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"policy": "none.yaml"},
+        {"budget": "soon"},
+        {"budget": "0s"},
+        {"device": "tpu"},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"seed": 0.5},
+        {"data": "none.npz"},
+        {"data": ""},
+    ],
+)
+def test_wrong_calls_are_raised(folder: Path, wrong: dict[str, object]) -> None:
+    assert folder.is_dir()
+    with pytest.raises(UsageError):
+        audit_model("model", **wrong)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -243,6 +243,7 @@ def test_the_schema_accepts_what_the_gate_accepts() -> None:
         "{}",
         "{version: 1, waivers: []}",
         "{version: 1, false_block_rate: 0}",
+        "{version: 1, false_block_rate: 1.0e-320}",
         "{version: 1, false_block_rate: '0.5'}",
         "{version: 1, detectors: {}}",
         "{version: 1, detectors: {nonesuch: {}}}",

@@ -17,7 +17,7 @@ TOP = (
     "verdict_ttl"
 )
 NAMES = ", ".join(spec.name for spec in DETECTORS)
-RATE = "must be a number above 0 and at most 0.5"
+RATE = "must be a number between 0.000001 and 0.5"
 SHARE = "must be a number of at least 0 and below 1"
 TIME = "must be a duration between 1s and 7d, such as 90s, 10m or 1h"
 MEMORY = "must be a size between 1GiB and 1TiB, such as 8GiB"
@@ -80,6 +80,7 @@ BAD = [
             (".inf", "Infinity"),
             ("-0.01", "-0.01"),
             ("0", "0"),
+            ("0.0000001", "1e-07"),
             ("0.51", "0.51"),
             ("true", "true"),
             ("", "nothing"),

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from backdoor_gate.errors import OutputError
 
 if TYPE_CHECKING:
@@ -21,20 +19,6 @@ if TYPE_CHECKING:
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """Environment variable: a file that the Markdown report is appended to."""
-
-
-def measuring_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that say where a scan runs, with which seed, and which registry it asks."""
-    options = (
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, metavar="N"),
-        click.option(
-            "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store."
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def signer_of(policy: Policy) -> Signer:
@@ -57,16 +41,24 @@ def publisher_for(tracking_uri: str | None, signer: Signer | None) -> Publisher:
     return MlflowPublisher(tracking_uri, sign=signer)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, folder: bool = False) -> None:
     """Find out before a long scan, as far as that is possible, that a report cannot be written after it.
+
+    Args:
+        path: of the report.
+        folder: whether it is a folder of files.
 
     Raises:
         OutputError: it cannot.
     """
+    from backdoor_gate.reports.files import check_file  # noqa: PLC0415
+
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.lexists(folder))
     if not os.access(existing, os.W_OK):
         raise OutputError("no permission to write there", where=str(path), hint="name a folder that can be written")
-    if existing != path.absolute() and not existing.is_dir():
+    if existing == path.absolute() and not folder:
+        check_file(path)
+    elif not existing.is_dir():
         raise OutputError(f"{existing} is no folder", where=str(path), hint="name another path")
 
 
@@ -87,6 +79,14 @@ def add_to_summary(render: Callable[[], str]) -> None:
             file.write(render() + "\n")
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror}", where=f"{SUMMARY} ({path})") from error
+
+
+def tell(text: str, quiet: bool) -> None:
+    """Say on standard error how far a run over several models is."""
+    from backdoor_gate.cli.consoles import ProgressConsole  # noqa: PLC0415
+    from backdoor_gate.reports.text import terminal  # noqa: PLC0415
+
+    ProgressConsole(quiet=quiet).print(terminal(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def audited(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backdoor_gate.cli.auditing import audited, check_writable, measuring_options
+from backdoor_gate.cli.auditing import audited, check_writable, tell
 from backdoor_gate.cli.exits import complain, emit
+from backdoor_gate.cli.options import data_option, measuring_options, policy_option
 from backdoor_gate.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="MODEL...")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Policy that measures.",
-)
+@policy_option("Policy that measures.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="References to write.")
 @click.option("--extend", is_flag=True, help="Add to the references in FILE; models that it has are not scanned again.")
 @click.option(
@@ -42,9 +36,7 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="Keep this one in the file, but do not count it. May be given several times.",
 )
-@click.option(
-    "--data", metavar="PATH", help="Clean images, in place of the policy's: npz, folder tree or artifact URI."
-)
+@data_option()
 @measuring_options
 @click.option("--quiet", is_flag=True, help="No progress.")
 def calibrate(  # noqa: PLR0913, PLR0917 (one argument per option)
@@ -66,15 +58,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 (one argument per option)
     """
     from backdoor_gate.audit import Request  # noqa: PLC0415
     from backdoor_gate.policy import load  # noqa: PLC0415
-    from backdoor_gate.sources import is_artifact  # noqa: PLC0415
 
     policy = replace(load(policy_file), references=None)
     population = _population(policy, out, extend, exclude, models)
-    data = data if data is None or is_artifact(data) else str(Path(data).absolute())
     codes = [0]
     _check(models, tracking_uri)
     for at, model in enumerate(models, 1):
-        _tell(f"{at}/{len(models)} {model}", quiet)
+        tell(f"{at}/{len(models)} {model}", quiet)
         request = Request(model, policy, data, device=device, seed=seed)
         codes.append(_measure(request, population, tracking_uri, quiet))
         _write(population, out)
@@ -142,7 +132,7 @@ def _measure(request: Request, population: Population, tracking_uri: str | None,
     except GateError as error:
         return complain(error)
     if known := population.known(digest):
-        _tell(f"{request.reference}: is there already, as {known.name}", quiet)
+        tell(f"{request.reference}: is there already, as {known.name}", quiet)
         return 0
     report = audited(request, None, tracking_uri, [], quiet).report
     reference = population.add(report)
@@ -177,13 +167,6 @@ def _write(population: Population, out: Path) -> None:
 
     if population.references:
         write_bytes(out, render(population.references))
-
-
-def _tell(text: str, quiet: bool) -> None:
-    from backdoor_gate.cli.consoles import ProgressConsole  # noqa: PLC0415
-    from backdoor_gate.reports.text import terminal  # noqa: PLC0415
-
-    ProgressConsole(quiet=quiet).print(terminal(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _warn(text: str) -> None:

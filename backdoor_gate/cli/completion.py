@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from click import shell_completion
 
-from backdoor_gate.cli.exits import PROGRAM, emit
+from backdoor_gate.cli.exits import PROGRAM, complain, emit
+from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -38,14 +39,28 @@ def completion(context: click.Context, shell: str) -> int:
 
 
 def answer(root: click.Command) -> int | None:
-    """Answer a shell that asks for completions; None where none does."""
+    """Answer a shell that asks for completions; None where none does, else the exit code."""
     instruction = os.environ.get(VARIABLE)
-    return shell_completion.shell_complete(root, {}, PROGRAM, VARIABLE, instruction) if instruction else None
+    if not instruction:
+        return None
+    try:
+        failed = shell_completion.shell_complete(root, {}, PROGRAM, VARIABLE, instruction)
+    except (KeyError, ValueError):  # of what a shell sets besides
+        failed = 1
+    # click's own 1 would say BLOCK to whoever has left the variable set.
+    return complain(UsageError("no shell asks like that", where=VARIABLE, hint="unset it")) if failed else 0
 
 
 def report_targets(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the format of `FORMAT=PATH`."""
+    """Complete the format of a report's `FORMAT=PATH`."""
     from backdoor_gate.reports import Format  # noqa: PLC0415
+
+    return _matching([f"{known.value}=" for known in Format], incomplete)
+
+
+def summary_targets(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the format of a summary's `FORMAT=PATH`."""
+    from backdoor_gate.reports.rescan import Format  # noqa: PLC0415
 
     return _matching([f"{known.value}=" for known in Format], incomplete)
 

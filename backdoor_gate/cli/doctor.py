@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backdoor_gate.cli.exits import emit
+from backdoor_gate.cli.options import data_option, device_option, policy_option, tracking_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +34,10 @@ Several problems end with the one that counts most: 3, 4, 2.
 
 @click.command(epilog=_EPILOG)
 @click.argument("model", required=False)
-@click.option(
-    "--policy", "policy_file", type=click.Path(path_type=Path), metavar="FILE", help="Policy that a scan would use."
-)
-@click.option(
-    "--data", metavar="PATH", help="Clean images, in place of the policy's: npz, folder tree or artifact URI."
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+@policy_option("Policy that a scan would use.", required=False)
+@data_option()
+@device_option
+@tracking_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings in JSON, and nothing else.")
 def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
     model: str | None, policy_file: Path | None, data: str | None, device: str, tracking_uri: str | None, as_json: bool
@@ -54,13 +51,12 @@ def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
     from backdoor_gate.audit import Request, worst  # noqa: PLC0415
     from backdoor_gate.doctor.examine import Examined, examine_model  # noqa: PLC0415
     from backdoor_gate.doctor.machine import machine_findings  # noqa: PLC0415
-    from backdoor_gate.sources import is_artifact, source_for  # noqa: PLC0415
+    from backdoor_gate.sources import source_for  # noqa: PLC0415
 
     policy = _policy(policy_file)
     found = machine_findings(policy, device, tracking_uri)
     examined = Examined(())
     if model is not None:
-        data = data if data is None or is_artifact(data) else str(Path(data).absolute())
         request = Request(model, policy, data, device=device)
         examined = examine_model(request, source_for(model, tracking_uri))
     findings = (*found, *examined.findings)

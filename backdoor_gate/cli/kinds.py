@@ -70,6 +70,13 @@ def _targets(values: tuple[str, ...], formats: type[_F]) -> tuple[Target[_F], ..
     return tuple(Target(formats(name), Path(path)) for name, _, path in pairs)
 
 
+def clean_images(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a place of clean images, as `data_place` does."""
+    from backdoor_gate.sources import data_place  # noqa: PLC0415
+
+    return None if value is None else data_place(value)
+
+
 def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """Read a duration of at least one second, such as `10m`, as seconds.
 

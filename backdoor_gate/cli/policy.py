@@ -10,6 +10,7 @@ import click
 
 from backdoor_gate.cli.exits import emit
 from backdoor_gate.cli.kinds import shape as read_shape
+from backdoor_gate.cli.options import tracking_option
 from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def policy() -> None:
 )
 @click.option("--architecture", metavar="NAME", help="Your code that builds the network, as package.module:callable.")
 @click.option("--architecture-path", metavar="FOLDER", help="Folder to import it from.")
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store.")
+@tracking_option
 def init(  # noqa: PLR0913, PLR0917 (one argument per option)
     model: str | None,
     output: Path,

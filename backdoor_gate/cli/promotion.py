@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backdoor_gate.cli.exits import emit
+from backdoor_gate.cli.options import data_option, policy_option, tracking_option
 from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,18 +23,9 @@ def _common(command: Callable[..., int]) -> Callable[..., int]:
     """Add what both commands take."""
     options: list[Callable[[Any], Any]] = [
         click.argument("model"),
-        click.option(
-            "--policy",
-            "policy_file",
-            type=click.Path(path_type=Path),
-            required=True,
-            metavar="FILE",
-            help="Policy that must have judged.",
-        ),
-        click.option("--data", metavar="PATH", help="Clean images of the scan, where they were not the policy's."),
-        click.option(
-            "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True, metavar="URI", help="MLflow store."
-        ),
+        policy_option("Policy that must have judged."),
+        data_option("Clean images of the scan, where they were not the policy's."),
+        tracking_option,
     ]
     for option in reversed(options):
         command = option(command)
@@ -87,9 +79,7 @@ def promote(model: str, policy_file: Path, data: str | None, tracking_uri: str |
 def _claim(policy_file: Path, data: str | None, envelope: str | None) -> Claim:
     from backdoor_gate.lifecycle.verify import Claim  # noqa: PLC0415
     from backdoor_gate.policy import load  # noqa: PLC0415
-    from backdoor_gate.sources import is_artifact  # noqa: PLC0415
 
-    data = data if data is None or is_artifact(data) else str(Path(data).absolute())
     return Claim(load(policy_file), data, envelope)
 
 

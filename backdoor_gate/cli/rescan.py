@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,16 +11,19 @@ from backdoor_gate.cli.auditing import (
     add_to_summary,
     audited,
     check_writable,
-    measuring_options,
     publisher_for,
     signer_of,
+    tell,
 )
+from backdoor_gate.cli.completion import summary_targets
 from backdoor_gate.cli.exits import UNWRITTEN, complain, emit, printing
 from backdoor_gate.cli.kinds import Target, duration, summaries
+from backdoor_gate.cli.options import measuring_options, policy_option, report_option
 from backdoor_gate.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from backdoor_gate.audit import Outcome
     from backdoor_gate.fleet import Reason, RegisteredVersion, RescanReport, VersionResult
@@ -32,14 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Policy that judges, and says which models.",
-)
+@policy_option("Policy that judges, and says which models.")
 @click.option(
     "--stale-after",
     callback=duration,
@@ -54,14 +49,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whose bytes to fetch, to see that they are those that were scanned: of every version, or of those in use.",
 )
-@click.option(
-    "--report",
-    "reports",
-    metavar="FORMAT=PATH",
-    multiple=True,
-    callback=summaries,
-    help="Summary to write: json, junit or markdown. May be given several times.",
-)
+@report_option(summaries, summary_targets, "Summary to write: json, junit or markdown.")
 @measuring_options
 @click.option("--json", is_flag=True, help="Print the summary in JSON, and nothing else, to standard output.")
 @click.option("--quiet", is_flag=True, help="No progress, and one line in place of the summary.")
@@ -114,7 +102,7 @@ def _scan(policy: Policy, device: str, seed: int, tracking_uri: str | None, quie
     publisher = publisher_for(tracking_uri, signer_of(policy))
 
     def scan(version: RegisteredVersion, reason: Reason) -> Outcome:
-        _tell(f"scanning {version.uri}: {reason.words}", quiet)
+        tell(f"scanning {version.uri}: {reason.words}", quiet)
         request = Request(version.uri, policy, device=device, seed=seed)
         return audited(request, publisher, tracking_uri, [], quiet)
 
@@ -125,21 +113,14 @@ def _teller(total: int, quiet: bool) -> Callable[[VersionResult], None]:
     """Return what says of each version what became of it."""
     done = 0
 
-    def tell(result: VersionResult) -> None:
+    def told(result: VersionResult) -> None:
         from backdoor_gate.reports.rescan.rows import row  # noqa: PLC0415
 
         nonlocal done
         done += 1
-        _tell(f"{done}/{total} {result.version.uri}: {row(result).answer} ({result.action.value})", quiet)
+        tell(f"{done}/{total} {result.version.uri}: {row(result).answer} ({result.action.value})", quiet)
 
-    return tell
-
-
-def _tell(text: str, quiet: bool) -> None:
-    from backdoor_gate.cli.consoles import ProgressConsole  # noqa: PLC0415
-    from backdoor_gate.reports.text import terminal  # noqa: PLC0415
-
-    ProgressConsole(quiet=quiet).print(terminal(text), markup=False, highlight=False, soft_wrap=True)
+    return told
 
 
 # ---------------------------------------------------------------------------------------------- after the run

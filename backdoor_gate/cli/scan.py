@@ -12,12 +12,12 @@ from backdoor_gate.cli.auditing import (
     add_to_summary,
     audited,
     check_writable,
-    measuring_options,
     publisher_for,
     signer_of,
 )
 from backdoor_gate.cli.completion import report_targets
 from backdoor_gate.cli.kinds import Target, duration, targets
+from backdoor_gate.cli.options import data_option, measuring_options, policy_option, report_option
 from backdoor_gate.cli.showing import chosen, show
 from backdoor_gate.errors import UsageError
 
@@ -31,26 +31,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="Policy that judges.",
-)
-@click.option(
-    "--data", metavar="PATH", help="Clean images, in place of the policy's: npz, folder tree or artifact URI."
-)
-@click.option(
-    "--report",
-    "reports",
-    metavar="FORMAT=PATH",
-    multiple=True,
-    callback=targets,
-    shell_complete=report_targets,
-    help="Report to write: json, junit, markdown, html, sarif, annotations or triggers (a folder of pictures). May be "
-    "given several times.",
+@policy_option("Policy that judges.")
+@data_option()
+@report_option(
+    targets,
+    report_targets,
+    "Report to write: json, junit, markdown, html, sarif, annotations or triggers (a folder of pictures).",
 )
 @click.option("--statement", type=click.Path(path_type=Path), metavar="FILE", help="Signed statement to write.")
 @click.option(
@@ -84,16 +70,16 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
     """
     from backdoor_gate.audit import Request  # noqa: PLC0415
     from backdoor_gate.policy import load  # noqa: PLC0415
-    from backdoor_gate.sources import is_artifact  # noqa: PLC0415
 
     view = chosen(quiet=quiet, verbose=verbose, json=json)
     publishes = _publishes(model, publish)
     policy = load(policy_file)
-    for path in (*(target.path for target in reports), *([statement] if statement else [])):
-        check_writable(path)
+    for target in reports:
+        check_writable(target.path, folder=target.format == "triggers")
+    if statement:
+        check_writable(statement)
     signer = signer_of(policy) if publishes or statement else None
     publisher = publisher_for(tracking_uri, signer) if publishes else None
-    data = data if data is None or is_artifact(data) else str(Path(data).absolute())
     request = Request(model, policy, data, budget, device, seed)
     written = _Written()
     outputs = [*(written.writer(target) for target in reports), _summary]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backdoor_gate.errors import GateError, OutputError, RegistryReadError, UsageError
 from backdoor_gate.fleet import RegisteredVersion
-from backdoor_gate.mlflow_client import connect, conversation, tracking_uri
+from backdoor_gate.mlflow_client import Connection, conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,17 +24,8 @@ _LOADED_STAGES = ("Staging", "Production")
 
 
 @dataclass(slots=True)
-class Registry:
-    """An MLflow registry.
-
-    Attributes:
-        tracking_uri: of the tracking store; None for MLflow's environment variable.
-        registry_uri: of the model registry; None where it is the same store.
-    """
-
-    tracking_uri: str | None
-    registry_uri: str | None = None
-    _client: Any = field(default=None, init=False, repr=False)
+class Registry(Connection):
+    """An MLflow registry."""
 
     def tags(self, reference: Reference) -> dict[str, str]:
         """Return the tags of a version.
@@ -73,7 +64,7 @@ class Registry:
         Raises:
             RegistryReadError: the registry is unreachable.
         """
-        with self._connected(self._place(), RegistryReadError) as client:
+        with self._connected(self.place(), RegistryReadError) as client:
             return tuple(str(model.name) for model in _pages(client.search_registered_models))
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
@@ -96,15 +87,10 @@ class Registry:
             for version in stages | dict.fromkeys(aliases)
         )
 
-    def _place(self) -> str:
-        return tracking_uri(self.tracking_uri)
-
     @contextmanager
     def _connected(self, where: str, failure: type[GateError]) -> Iterator[Any]:
         with conversation(where, failure):
-            if self._client is None:
-                self._client = connect(self._place(), self.registry_uri)
-            yield self._client
+            yield self.client()
 
 
 def _pages(search: Callable[..., Any]) -> Iterable[Any]:

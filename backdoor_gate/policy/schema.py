@@ -236,7 +236,7 @@ class PolicyFile(Section):
     """In place of `model`: the first entry that matches is used, and none is an error."""
     data: DataSection | None = None
     """Clean images."""
-    false_block_rate: Annotated[Finite, Field(gt=0, le=0.5), must_be("a number above 0 and at most 0.5")] = 0.01
+    false_block_rate: Annotated[Finite, Field(ge=1e-6, le=0.5), must_be("a number between 0.000001 and 0.5")] = 0.01
     """Accepted chance that a clean model is blocked, of the whole decision, all detectors together."""
     references: Text | None = None
     """Scores of known-good models, written by `calibrate`: they make `false_block_rate` a measured one."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backdoor_gate import __version__
 from backdoor_gate.errors import OutputError
-from backdoor_gate.mlflow_client import connect, conversation, tracking_uri
+from backdoor_gate.mlflow_client import Connection, conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,21 +24,16 @@ MAX_VALUE = 5_000
 
 
 @dataclass(slots=True)
-class MlflowPublisher:
+class MlflowPublisher(Connection):
     """Tags on versions of an MLflow registry. Needs the right to set them; deletes old ones where it may.
 
     Attributes:
-        tracking_uri: of the tracking store; None for MLflow's environment variable.
-        registry_uri: of the model registry; None where it is the same store.
         report: where the full report can be read, such as the URL of the pipeline run; None leaves the tag out.
         sign: returns the signed statement of an audit, or None where there is nothing to sign; None leaves the tag out.
     """
 
-    tracking_uri: str | None
-    registry_uri: str | None = None
     report: str | None = None
     sign: Callable[[AuditReport], str | None] | None = None
-    _client: Any = field(default=None, init=False, repr=False)
 
     def begin(self, reference: Reference, scan_id: str) -> None:
         """Set the verdict to pending, then remove what an older scan wrote.
@@ -81,27 +76,25 @@ class MlflowPublisher:
             other = f"another scan ({_clean(str(verdict))[:80]}) has taken over"
             raise OutputError(other, where=reference.uri, hint="run one gate per version at a time")
 
-    def _connected(self, reference: Reference) -> Any:
+    def _writing_to(self, reference: Reference) -> Any:
         if reference.version is None:
             raise OutputError("nothing to publish to: not a registered version", where=reference.uri)
-        if self._client is None:
-            self._client = connect(tracking_uri(self.tracking_uri), self.registry_uri)
-        return self._client
+        return self.client()
 
     def _set(self, reference: Reference, key: str, value: str) -> None:
-        self._connected(reference).set_model_version_tag(reference.name, reference.version, key, value)
+        self._writing_to(reference).set_model_version_tag(reference.name, reference.version, key, value)
 
     def _clear(self, reference: Reference, key: str) -> None:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
         try:
-            self._connected(reference).delete_model_version_tag(reference.name, reference.version, key)
+            self._writing_to(reference).delete_model_version_tag(reference.name, reference.version, key)
         except MlflowException:  # an account may set tags without being allowed to delete them
             self._set(reference, key, "")
 
     def _tags(self, reference: Reference) -> dict[str, str]:
         """Return the gate's tags of the version; those blanked by `_clear` count as absent."""
-        found = self._connected(reference).get_model_version(reference.name, reference.version)
+        found = self._writing_to(reference).get_model_version(reference.name, reference.version)
         return {key: value for key, value in found.tags.items() if key.startswith(PREFIX) and value}
 
 

@@ -21,6 +21,17 @@ _HINTS = {
 }
 
 
+def check_file(path: Path) -> None:
+    """Find out that something other than a file stands where one is to be written.
+
+    Raises:
+        OutputError: it does.
+    """
+    if path.exists() and not path.is_file():
+        kind = "is a folder" if path.is_dir() else "is not a regular file"
+        raise OutputError(kind, where=str(path), hint="name a file")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file through a temporary one beside it, so that no reader ever meets half of it.
 
@@ -30,9 +41,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         OutputError: it could not be written; what stood there before still stands.
     """
     try:
-        if path.exists() and not path.is_file():
-            kind = "is a folder" if path.is_dir() else "is not a regular file"
-            raise OutputError(kind, where=str(path), hint="name a file")
+        check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".backdoor-gate-{secrets.token_hex(8)}.tmp"
         try:

@@ -1,4 +1,4 @@
-"""The strengths of all pairs as a map of source by target: the stronger the colour, the weaker the trigger."""
+"""All pairs as a map of source by target: the stronger the colour, the smaller the share of the usual strength."""
 
 from __future__ import annotations
 
@@ -35,30 +35,38 @@ _HALF = 0.46
 
 def pair_map(result: DetectorResult) -> Plot | None:
     """Return the map of a detector's pairs; None where none of its triggers worked. The same result, the same bytes."""
-    known = {
-        Way(pair.source, pair.target): pair.strength
-        for pair in result.pairs
-        if pair.strength is not None and 0 < pair.strength < math.inf
-    }
+    known = _shares(result)
     if not known:
         return None
     found = tuple(way for way in suspects(result) if way in known)
     classes = len(result.per_class)
     rows, columns, part = _lines(known, found, classes)
     censored = [Way(pair.source, pair.target) for pair in result.pairs if pair.strength is None]
-    weakest, usual = min(known.values()), median(known.values())
+    least = min(known.values())
     height = min(max(2.4, 1.2 + 3.4 * len(rows) / max(len(columns), 4)), 5.0)
     with canvas(_WIDTH, height) as figure:
         axes, scale = figure.subplots(2, height_ratios=(height - 0.8, 0.14))
         places = [{k: place for place, k in enumerate(line)} for line in (rows, columns)]
-        for level, ways in enumerate(_levels(known, weakest, usual)):
+        for level, ways in enumerate(_levels(known, least)):
             _squares(axes, _inside(ways, *places), fill=_shade(level))
         _squares(axes, _inside(found, *places), edge="suspect")
         crosses = _inside(censored, *places)
         axes.plot([x for x, _ in crosses], [y for _, y in crosses], "x", color=COLOURS["muted"], markersize=3)
         _frame(axes, rows, columns)
-        _legend(scale, weakest, usual, clean(result.unit))
+        _legend(scale, least)
         return Plot(svg(figure, f"{clean(result.name)}-map"), _words(result, known, found, part))
+
+
+def _shares(result: DetectorResult) -> dict[Way, float]:
+    """Return the share of the usual strength of each pair with a trigger: of the median where the verdict gave none."""
+    strengths = [pair.strength or 0.0 for pair in result.pairs]
+    usual = median([strength for strength in strengths if 0 < strength < math.inf] or [1.0])
+    shares = result.shares or [strength / usual for strength in strengths]
+    return {
+        Way(pair.source, pair.target): share
+        for pair, strength, share in zip(result.pairs, strengths, shares, strict=True)
+        if 0 < strength < math.inf and 0 < share < math.inf
+    }
 
 
 def _lines(known: dict[Way, float], found: Sequence[Way], classes: int) -> tuple[Sequence[int], Sequence[int], str]:
@@ -66,16 +74,17 @@ def _lines(known: dict[Way, float], found: Sequence[Way], classes: int) -> tuple
     if classes <= MOST_CLASSES:
         return range(classes), range(classes), ""
     shown = (found or sorted(known, key=lambda way: known[way]))[:_WEAKEST]
-    part = "the suspect pairs" if found else "the pairs with the weakest triggers"
+    part = "the suspect pairs" if found else "the pairs with the smallest shares"
     return sorted({way.source or 0 for way in shown}), sorted({way.target for way in shown}), f" Only {part} are shown."
 
 
-def _levels(known: dict[Way, float], weakest: float, usual: float) -> list[list[Way]]:
-    """Return the pairs by shade, the weakest first: even steps of the logarithm from the weakest to the median."""
-    span = math.log(usual / weakest) or 1.0
+def _levels(known: dict[Way, float], least: float) -> list[list[Way]]:
+    """Return the pairs by shade, the least share first: even steps of the logarithm from there to 1."""
+    span = -math.log(least)
     levels: list[list[Way]] = [[] for _ in range(_LEVELS)]
-    for way, strength in known.items():
-        levels[min(int((_LEVELS - 1) * math.log(strength / weakest) / span), _LEVELS - 1)].append(way)
+    for way, share in known.items():
+        step = (math.log(share) + span) / span if span > 0 else 1.0
+        levels[min(int((_LEVELS - 1) * step), _LEVELS - 1)].append(way)
     return levels
 
 
@@ -124,13 +133,12 @@ def _frame(axes: Axes, rows: Sequence[int], columns: Sequence[int]) -> None:
     axes.set_ylabel("from class")
 
 
-def _legend(axes: Axes, weakest: float, usual: float, unit: str) -> None:
+def _legend(axes: Axes, least: float) -> None:
     """Show what the shades stand for."""
     for level in range(_LEVELS):
         axes.axvspan(level, level + 1, facecolor=_shade(level), linewidth=0)
     axes.set_xlim(0, _LEVELS)
-    texts = {0.0: f"{weakest:.3g}", (_LEVELS - 1) / 2: f"{math.sqrt(weakest * usual):.3g}"}
-    texts[_LEVELS - 1.0] = f"median {usual:.3g} and more"
+    texts = {0.0: f"{least:.2g}", (_LEVELS - 1) / 2: f"{math.sqrt(least):.2g}", _LEVELS - 1.0: "1 and more"}
     axes.xaxis.set_major_locator(FixedLocator(list(texts)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: texts.get(place, "")))
     axes.xaxis.set_tick_params(length=0)
@@ -138,15 +146,16 @@ def _legend(axes: Axes, weakest: float, usual: float, unit: str) -> None:
     axes.yaxis.set_major_formatter(NullFormatter())
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlabel(unit)
+    axes.set_xlabel("share of the usual strength")
 
 
 def _words(result: DetectorResult, known: dict[Way, float], found: Sequence[Way], part: str) -> str:
-    values = known.values()
+    values = [pair.strength for pair in result.pairs if pair.strength and pair.strength < math.inf]
     spread = f"{min(values):.3g} to {max(values):.3g}, median {median(values):.3g}"
+    least = f"down to {min(known.values()):.2g}"
     parts = [
         f"{clean(result.unit)} of {len(result.pairs)} pairs of classes: {spread}.",
-        f"The stronger the colour, the weaker the trigger.{part}",
+        f"The stronger the colour, the smaller the share of the usual strength, {least}.{part}",
     ]
     parts.append(f"Standing apart, framed: {class_list(found)}." if found else "No pair stands apart.")
     absent = sum(pair.strength is None for pair in result.pairs)

@@ -29,6 +29,8 @@ MAX_ARRAY_BYTES = 4 << 30
 """Of one array in an npz file, once it is unpacked."""
 MAX_PIXELS = 4096 * 4096
 """Of one image file."""
+MOST_VALUE = 1e9
+"""Of a stored float, either sign: beyond, float32 has no room left for a range to be shifted and scaled."""
 _CHANNELS = (1, 3)
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp"})
 _DECODERS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
@@ -114,8 +116,8 @@ def read_clean(path: Path, declared: Declared, *, max_images: int, seed: int) ->
         raise _fault(f"label {int(labels.max())} is out of range", path, hint)
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise _fault(f"images of type {images.dtype}", path, "store uint8 or float images")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise _fault("images hold NaN or infinity", path)
+    if images.dtype.kind == "f" and not (np.isfinite(images).all() and float(np.abs(images).max()) <= MOST_VALUE):
+        raise _fault(f"images hold NaN, infinity or values beyond {MOST_VALUE:g}", path)
     return StoredImages(images, labels, available)
 
 

@@ -1,10 +1,10 @@
 """bfloat16 for the passes that lead a search; what a trigger is measured on is always float32.
 
 The matrix units of recent processors and GPUs take bfloat16 at twice the speed of float32 or more, where the work is
-convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution,
-on whose input a faint trigger is smaller than bfloat16's step; the linear layers, whose output is the logits. Whether
-it is used follows from the machine's instructions and the network's operators, never from a timing: the same machine
-and seed give the same evidence.
+convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution
+forwards, on whose input a faint trigger is smaller than bfloat16's step; the linear layers, whose output is the logits.
+Whether it is used follows from the machine's instructions and the network's operators, never from a timing: the same
+machine and seed give the same evidence.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan import gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,13 @@ AGREEMENT = 0.1
 """Largest change of an output, as a share of the largest output, at which the faster passes still lead the search."""
 
 _CONVOLUTIONS = {torch.conv2d, torch.ops.aten.conv2d.default}
+_SHORTER: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
+    F.batch_norm: gradients.functional_normalisation,
+    torch.batch_norm: gradients.normalisation,
+    torch.ops.aten.batch_norm.default: gradients.normalisation,
+    F.adaptive_avg_pool2d: gradients.adaptive_mean,
+    torch.ops.aten.adaptive_avg_pool2d.default: gradients.adaptive_mean,
+}
 _LINEAR = {F.linear, torch.ops.aten.linear.default, torch.ops.aten.addmm.default}
 _ATTENTION = ("attention", "bmm", "layer_norm")
 """In the names of operators that bfloat16 slows down on a processor."""
@@ -65,13 +73,13 @@ def has_instructions(device: torch.device) -> bool:
 
 @contextmanager
 def half(device: torch.device) -> Iterator[None]:
-    """Run one pass in bfloat16, but for its first convolution and its linear layers."""
-    with torch.autocast(device.type, torch.bfloat16), _ExactEnds(device.type):
+    """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
+    with torch.autocast(device.type, torch.bfloat16), _Leading(device.type):
         yield
 
 
-class _ExactEnds(TorchFunctionMode):
-    """Keeps the first convolution and the linear layers of a pass in float32, whoever calls them."""
+class _Leading(TorchFunctionMode):
+    """Keeps the ends of a pass in float32, whoever calls them, and gives what is frozen its shorter backward pass."""
 
     def __init__(self, device_type: str) -> None:
         super().__init__()
@@ -87,12 +95,15 @@ class _ExactEnds(TorchFunctionMode):
     ) -> Any:
         """Run one operator."""
         named = kwargs or {}
+        if func in _SHORTER:
+            return _SHORTER[func](*args, **named)
         first = not self._begun and func in _CONVOLUTIONS
         if not first and func not in _LINEAR:
             return func(*args, **named)
         self._begun |= first
+        exact = gradients.rounded_convolution if first else func
         with torch.autocast(self._device_type, enabled=False):
-            return func(*map(_single, args), **{name: _single(value) for name, value in named.items()})
+            return exact(*map(_single, args), **{name: _single(value) for name, value in named.items()})
 
 
 def _single(value: Any) -> Any:

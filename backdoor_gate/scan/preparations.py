@@ -112,7 +112,8 @@ def _storage(images: Tensor, *, whole_numbers: bool) -> _Storage:
         return _Storage(0.0, 255.0, zeros, (255.0,) * channels)
     if lowest >= -1 and highest <= 1:
         return _Storage(-1.0, 1.0, (-1.0,) * channels, (2.0,) * channels)
-    low, high = float(math.floor(lowest)), float(math.ceil(highest))
+    low = float(math.floor(lowest))
+    high = max(float(math.ceil(highest)), low + 1.0)  # of images that are all alike, too
     for mean, std in _common(channels):
         middle, width = (images.new_tensor(part).view(1, -1, 1, 1) for part in (mean, std))
         unit = images * width + middle

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backdoor_gate.sources.references import is_artifact, is_registry
+from backdoor_gate.sources.references import data_place, is_artifact, is_registry
 
 if TYPE_CHECKING:
     from backdoor_gate.sources.interface import Source
 
-__all__ = ["is_artifact", "is_registry", "source_for"]
+__all__ = ["data_place", "is_artifact", "is_registry", "source_for"]
 
 
 def source_for(reference: str, tracking_uri: str | None = None) -> Source:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError
+from backdoor_gate.errors import RefusedError, UsageError
 from backdoor_gate.records import Candidate, Reference
-from backdoor_gate.sources.copying import copy_local, strip_download_marks
-from backdoor_gate.sources.manifest import digest, manifest, shown
-from backdoor_gate.sources.mlmodel import read_mlmodel
+from backdoor_gate.sources.candidate import candidate
+from backdoor_gate.sources.copying import copy_local
+from backdoor_gate.sources.manifest import shown
 from backdoor_gate.sources.references import is_artifact
 
 
@@ -62,35 +62,9 @@ class DirectorySource:
             raise UsageError(error.what, where=error.where or shown(uri), hint=error.hint) from error
 
 
-def candidate(reference: Reference, root: Path) -> Candidate:
-    """Describe a finished private copy: manifest, digest, and what its MLmodel file declares.
-
-    Raises:
-        RefusedError: the files, or the MLmodel among them, are not acceptable.
-        UnmeasuredError: the copy could not be read back.
-    """
-    try:
-        strip_download_marks(root)
-        files = manifest(root)
-        declared = read_mlmodel(root)
-    except OSError as error:
-        raise UnmeasuredError(
-            f"private copy cannot be read: {error.strerror}", where=shown(str(error.filename))
-        ) from error
-    return Candidate(
-        requested=reference.requested,
-        uri=reference.uri,
-        name=reference.name,
-        version=reference.version,
-        path=root,
-        files=files,
-        digest=digest(files),
-        signature=declared.signature if declared else None,
-        pickled=declared is not None and declared.serialization == "pickle",
-    )
-
-
 def _existing(reference: str) -> Path:
+    if not reference:  # a path of no parts is the working folder, which an unset variable does not mean
+        raise UsageError("the name is empty", hint="name a file, a folder or models:/NAME/VERSION")
     try:
         path = Path(reference).resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from backdoor_gate.errors import RefusedError, RegistryReadError, UsageError
-from backdoor_gate.mlflow_client import NotFoundError, connect, conversation, tracking_uri
+from backdoor_gate.mlflow_client import Connection, NotFoundError, conversation
 from backdoor_gate.records import Candidate, Reference
 from backdoor_gate.sources.artifacts import download, has_files
-from backdoor_gate.sources.directory import candidate
+from backdoor_gate.sources.candidate import candidate
 from backdoor_gate.sources.manifest import shown
 from backdoor_gate.sources.references import ByAlias, ById, ByVersion, InRun, parse
 
@@ -22,17 +22,8 @@ _LOCATION_HOPS = 4
 
 
 @dataclass(slots=True)
-class MlflowSource:
-    """An MLflow server, database or file store.
-
-    Attributes:
-        tracking_uri: of the tracking store; None for MLflow's environment variable.
-        registry_uri: of the model registry; None where it is the same store.
-    """
-
-    tracking_uri: str | None
-    registry_uri: str | None = None
-    _client: Any = field(default=None, init=False, repr=False)
+class MlflowSource(Connection):
+    """Models and data in an MLflow server, database or file store."""
 
     def resolve(self, reference: str) -> Reference:
         """Resolve a name to its version, and that to where its bytes are; an alias that moves later changes nothing.
@@ -57,8 +48,8 @@ class MlflowSource:
             RefusedError: the files, or the MLmodel among them, are not acceptable.
         """
         with conversation(reference.uri, RegistryReadError):
-            self._connected()
-            download(reference.source, tracking_uri(self.tracking_uri), destination)
+            self.client()
+            download(reference.source, self.place(), destination)
         return candidate(reference, destination)
 
     def fetch_data(self, uri: str, destination: Path) -> Path:
@@ -72,20 +63,15 @@ class MlflowSource:
         target.mkdir(parents=True)
         try:
             with conversation(uri, RegistryReadError):
-                self._connected()
-                return download(self._locate(uri), tracking_uri(self.tracking_uri), target)
+                self.client()
+                return download(self._locate(uri), self.place(), target)
         except (NotFoundError, RefusedError) as error:
             raise UsageError(error.what, where=error.where or shown(uri), hint=error.hint) from error
-
-    def _connected(self) -> Any:
-        if self._client is None:
-            self._client = connect(tracking_uri(self.tracking_uri), self.registry_uri)
-        return self._client
 
     def _resolve_version(self, parsed: ByVersion | ByAlias, reference: str) -> Reference:
         found = self._version(parsed)
         name, version = str(found.name), str(found.version)
-        location = self._follow(self._connected().get_model_version_download_uri(name, version))
+        location = self._follow(self.client().get_model_version_download_uri(name, version))
         return Reference(reference, f"models:/{name}/{version}", name, version, location)
 
     def _version(self, parsed: ByVersion | ByAlias) -> Any:
@@ -100,7 +86,7 @@ class MlflowSource:
     def _version_of(self, name: str, parsed: ByVersion | ByAlias) -> Any:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-        client = self._connected()
+        client = self.client()
         try:
             if isinstance(parsed, ByVersion):
                 return client.get_model_version(name, parsed.version)
@@ -128,7 +114,7 @@ class MlflowSource:
         """Return where the bytes of one URI are: itself, unless it names a model or a run."""
         if not uri.startswith(("models:", "runs:")):
             return uri
-        parsed, client = parse(uri), self._connected()
+        parsed, client = parse(uri), self.client()
         if isinstance(parsed, InRun):
             return self._locate_in_run(parsed)
         if isinstance(parsed, ById):
@@ -139,7 +125,7 @@ class MlflowSource:
     def _locate_in_run(self, parsed: InRun) -> str:
         from mlflow.utils.uri import append_to_uri_path  # noqa: PLC0415
 
-        client = self._connected()
+        client = self.client()
         run = client.get_run(parsed.run_id)
         top, _, below = parsed.path.partition("/")
         outputs = run.outputs.model_outputs if run.outputs else []
@@ -149,7 +135,7 @@ class MlflowSource:
         if not models:
             return str(append_to_uri_path(artifacts, parsed.path))
         # MLflow merges same-named artifacts and models on download, so what loads is not what any one of them holds.
-        if len(models) > 1 or has_files(str(append_to_uri_path(artifacts, top)), tracking_uri(self.tracking_uri)):
+        if len(models) > 1 or has_files(str(append_to_uri_path(artifacts, top)), self.place()):
             raise RefusedError(
                 "the run logged more than one thing under this name", hint="name the model by models:/m-ID"
             )

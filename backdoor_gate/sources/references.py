@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from backdoor_gate.errors import UsageError
 from backdoor_gate.sources.manifest import shown
@@ -53,6 +54,17 @@ Parsed = ByVersion | ByAlias | ById | InRun
 def is_artifact(reference: str) -> bool:
     """Whether a reference is a URI (of MLflow or an artifact store) rather than a local path."""
     return _SCHEME.match(reference) is not None
+
+
+def data_place(given: str) -> str:
+    """Return where a user says that clean images are: an artifact URI as it is, a path as an absolute one.
+
+    Raises:
+        UsageError: nothing is named; a path of no parts would be the working folder.
+    """
+    if not given:
+        raise UsageError("is empty", where="data", hint="name clean images, or leave it out for the policy's")
+    return given if is_artifact(given) else str(Path(given).absolute())
 
 
 def is_registry(reference: str) -> bool:

@@ -171,6 +171,7 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
     found = residuals(pairs, scale.largest)
     if found is None:
         return replace(result, reason="most classes cannot be moved to one another at all")
+    result = replace(result, shares=tuple(np.exp(found.values).tolist()))
     lowest = float(np.where(found.works, found.values, math.inf).min())
     if math.isfinite(lowest) and found.spread > 0:
         result = replace(result, anomaly_index=-lowest / found.spread)

@@ -71,7 +71,7 @@ SCALES: dict[str, Scale] = {
         of_noise=Scale(absolute=0.12, outliers=False),
     ),
     "frequency_inversion": Scale(
-        of_median=0.25, of_runner_up=0.45, comparable=0.8, supports=0.8, of_noise=Scale(absolute=0.35, outliers=False)
+        of_median=0.25, of_runner_up=0.4, comparable=0.8, supports=0.8, of_noise=Scale(absolute=0.35, outliers=False)
     ),
     "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
     "generator_inversion": Scale(
@@ -89,7 +89,8 @@ class PairScale:
         apart: at or below it one pair counts as planted by its share times what that is of the fourth weakest pair's.
         together: at or below it the geometric mean over the best map of all sources does.
         largest: a stronger trigger is none that an attacker would plant, and counts for neither.
-        max_unmeasured: as in `Scale`.
+        max_unmeasured: as in `Scale`. Of many classes a quarter of the pairs and more are too far apart for any
+            trigger; beyond half of them nothing is usual.
     """
 
     alone: float
@@ -100,8 +101,8 @@ class PairScale:
 
 
 PAIR_SCALES: dict[str, PairScale] = {
-    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03),
-    "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25),
+    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03, max_unmeasured=0.5),
+    "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25, max_unmeasured=0.5),
     "pair_warp": PairScale(alone=0.15, apart=0.05, together=0.62, largest=2.0, max_unmeasured=1.0),
 }
 

@@ -59,6 +59,8 @@ def check_scan(scan: ScanDocument, job: Job) -> None:
         (scan.input.low < scan.input.high, "input range is empty"),
         (all(len(part) == channels for part in (scan.input.mean, scan.input.std) if part), "normalisation per channel"),
         (scan.data.kind == "synthetic" or job.data is not None, "clean images that were never given"),
+        (scan.data.kind == "clean" or job.data is None, "synthetic images in place of the clean ones"),
+        (scan.data.kind == "clean" or scan.data.accuracy is None, "accuracy on synthetic images"),
         ([e.detector for e in scan.evidence] == [p.name for p in job.detectors], "other detectors than ordered"),
     )
     for evidence in scan.evidence:

@@ -144,7 +144,7 @@ def engine(subject: Subject, family: TriggerFamily, arms: int, images: Images, s
 
         budget, generator = InversionBudget(steps, IMAGES), torch.Generator().manual_seed(0)
         chosen = all_to_one(CLASSES)[:arms].to(subject.device)
-        invert(subject.logits, family, chosen, images[: 2 * IMAGES], budget, generator, on_step, subject.leading)
+        invert(subject.leading, family, chosen, images[: 2 * IMAGES], budget, generator, on_step)
         seen = (steps - 1) * arms * IMAGES
         return Spent(spent[0].cpu / seen, spent[0].wall / seen)
 

@@ -60,7 +60,7 @@ def main(name: str, run: str, seed: int) -> None:
     else:
         (family,) = (kind_of(spec(kind)) for kind_of in FAMILIES if kind_of.name == run)
         budget, generator = InversionBudget(STEPS, IMAGES), torch.Generator().manual_seed(seed)
-        invert(subject.logits, family, all_to_one(CLASSES)[:arms], images, budget, generator, leading=subject.leading)
+        invert(subject.leading, family, all_to_one(CLASSES)[:arms], images, budget, generator)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"before": before, "peak": peak, "batch": arms * IMAGES}))
 

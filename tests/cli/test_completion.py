@@ -11,6 +11,7 @@ import pytest
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.cli import exits
+from backdoor_gate.cli.completion import answer
 from backdoor_gate.cli.root import root
 
 MAIN = "import sys; sys.argv[0] = 'backdoor-gate'; from backdoor_gate.cli import main; main()"
@@ -42,8 +43,19 @@ def test_another_shell(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("instruction", ["bash_complete", "bash_guess", "garbage"])
+def test_what_no_shell_asks_is_no_verdict(
+    instruction: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_BACKDOOR_GATE_COMPLETE", instruction)
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    assert answer(root) == 2
+    assert capsys.readouterr().err == "error: _BACKDOOR_GATE_COMPLETE: no shell asks like that; unset it\n"
+
+
 def test_commands_formats_and_detectors_are_offered() -> None:
     assert answered("backdoor-gate do") == ["doctor"]
     assert answered("backdoor-gate scan m --report j") == ["json=", "junit="]
+    assert answered("backdoor-gate rescan --report j") == ["json=", "junit="]
     assert answered("backdoor-gate detectors ") == list(BY_NAME)
     assert "--policy" in answered("backdoor-gate doctor --p")

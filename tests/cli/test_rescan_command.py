@@ -131,6 +131,7 @@ def test_a_pass_of_all(pipeline: Pipeline, gate: Gate) -> None:
         (["--policy=policy.yaml"], 2, "none of 0 registered models has a version that the policy covers"),
         (["--policy=policy.yaml", "--tracking-uri=http://127.0.0.1:9"], 4, "registry unreachable"),
         (["--policy=policy.yaml", "--report=json=policy.yaml/r"], 5, "is no folder"),
+        (["--policy=policy.yaml", "--report=json=."], 5, "is a folder; name a file"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -145,7 +146,7 @@ def test_a_summary_that_cannot_be_written(pipeline: Pipeline, gate: Gate, monkey
     (pipeline.folder / "taken").mkdir()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "taken")
     code, out, err = gate(
-        "--policy=policy.yaml", "--device=cpu", "--quiet", "--report=json=taken", "--report=junit=r.xml"
+        "--policy=policy.yaml", "--device=cpu", "--quiet", f"--report=json={'x' * 300}", "--report=junit=r.xml"
     )
     assert (code, err.count("\n")) == (5, 2)
     assert out == "1 version of 1 model: 1 scanned; 1 PASS\n"

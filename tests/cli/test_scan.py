@@ -124,6 +124,11 @@ PUBLISH = (
             ["empty", "--policy=policy.yaml", "--device=tpu"],
             "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'; see 'backdoor-gate scan --help'",
         ),
+        (["", "--policy=policy.yaml"], "the name is empty; name a file, a folder or models:/NAME/VERSION"),
+        (
+            ["model", "--policy=policy.yaml", "--data="],
+            "data: is empty; name clean images, or leave it out for the policy's",
+        ),
         (
             ["empty", "--policy=policy.yaml", "--seed=-1"],
             "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295; see 'backdoor-gate scan --help'",
@@ -137,10 +142,21 @@ def test_bad_calls_judge_nothing(gate: Gate, folder: Path, arguments: list[str],
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_report_that_cannot_be_written_is_found_before_the_scan(gate: Gate) -> None:
-    code, out, err = gate("model", "--policy=policy.yaml", "--report=json=policy.yaml/r.json")
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--report=json=policy.yaml/r.json", "policy.yaml is no folder; name another path"),
+        ("--report=triggers=policy.yaml", "policy.yaml is no folder; name another path"),
+        ("--report=json=empty", "empty: is a folder; name a file"),
+        ("--report=html=/dev/null", "/dev/null: is not a regular file; name a file"),
+        ("--statement=empty", "empty: is a folder; name a file"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_found_before_the_scan(gate: Gate, option: str, line: str) -> None:
+    code, out, err = gate("model", "--policy=policy.yaml", option)
     assert (code, out) == (5, "")
-    assert err.endswith("policy.yaml is no folder; name another path\n")
+    assert err.endswith(f"{line}\n")
+    assert err.startswith("error: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

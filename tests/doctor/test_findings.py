@@ -45,6 +45,13 @@ def test_right_floats_have_no_problem(bench: Bench) -> None:
     assert problems(findings(bench.diagnosis(unit, labels))) == set()
 
 
+@pytest.mark.parametrize("value", [300.0, -5.0, 1e9])
+def test_images_that_are_all_alike_are_looked_at(bench: Bench, value: float) -> None:
+    images, labels = bench.images()
+    alike = np.full((len(images), images.shape[3], *images.shape[1:3]), value, np.float32)
+    assert "accuracy" in problems(findings(bench.diagnosis(alike, labels)))
+
+
 # ---------------------------------------------------------------------------------------------- preparation
 
 

@@ -408,3 +408,10 @@ def test_a_file_in_place_of_the_users_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with pytest.raises(GateError):
         keys.user_key()
+
+
+def test_where_no_key_can_be_kept_the_policy_can_name_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"name signing\.key in the policy, or set XDG_DATA_HOME"):
+        keys.user_key()

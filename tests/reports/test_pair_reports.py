@@ -56,11 +56,22 @@ def test_the_weakest_have_the_strongest_colour() -> None:
     assert strongest.get("d").count("M") == 2
 
 
+def test_the_share_counts_and_not_the_strength() -> None:
+    pairs = tuple(Pair(s, t, 0.01 if s == 1 else 0.1, 1.0, 3.0) for s in range(3) for t in range(3) if s != t)
+    shares = tuple(0.2 if (pair.source, pair.target) == (2, 0) else 1.0 for pair in pairs)
+    plot = pair_map(measured("pair_patch", per_class=(0.1,) * 3, pairs=pairs, shares=shares))
+    levels = [e for e in ET.fromstring(plot.svg).iter("path") if "fill-bar" in e.get("class", "")]
+    strongest = max(levels, key=lambda e: float(e.get("fill-opacity")))
+    assert strongest.get("d").count("M") == 1
+    assert "0.01 to 0.1, median 0.1" in plot.words
+    assert "down to 0.2" in plot.words
+
+
 def test_of_many_classes_only_the_suspects_are_shown() -> None:
     labels = {e.text for e in ET.fromstring(pair_map(result(200, ((150, 4), (77, 99)))).svg).iter("text")}
     assert {"150", "77", "4", "99"} <= labels
     assert "Only the suspect pairs are shown" in pair_map(result(200, ((150, 4),))).words
-    assert "Only the pairs with the weakest triggers" in pair_map(result(200, ())).words
+    assert "Only the pairs with the smallest shares" in pair_map(result(200, ())).words
     assert "Only" not in pair_map(result(MOST_CLASSES)).words
 
 

@@ -88,7 +88,7 @@ def test_a_wait_that_is_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(5)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1", "0", "nan", "inf"])
+@pytest.mark.parametrize("text", ["", "soon", "-1", "0", "nan", "inf", "1e300"])
 def test_nonsense_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(patience.VARIABLE, text)
     assert patience.limit() == patience.DEFAULT

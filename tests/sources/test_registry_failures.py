@@ -173,8 +173,13 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert "not an SQLite database" in complaint(f"sqlite:///{tmp_path / 'x.db'}").what
 
 
-def test_without_a_tracking_uri_nothing_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uri", [None, "", " \n"])
+def test_without_a_tracking_uri_nothing_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if uri is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no MLflow tracking URI"):
         MlflowSource(None).resolve("models:/digits/1")

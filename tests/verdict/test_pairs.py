@@ -52,6 +52,10 @@ def test_one_planted_pair(name: str) -> None:
     assert result.blocking
     assert result.suspect_pairs == ((7, 3),)
     assert result.suspect_classes == (3,)
+    least = result.pairs[int(np.argmin(result.shares))]
+    assert (least.source, least.target) == (7, 3)
+    assert min(result.shares) == pytest.approx(0.5 * PAIR_SCALES[name].alone, rel=0.3)
+    assert len(result.shares) == len(result.pairs)
     assert result.reason.startswith("7→3: its trigger moves 100% of the source's held-out images, and ")
 
 
@@ -106,9 +110,17 @@ def test_no_pairs_are_no_evidence() -> None:
     assert result.reason == "no pair of classes was measured"
 
 
-@pytest.mark.parametrize(("name", "status"), [("pair_patch", Status.INCONCLUSIVE), ("pair_warp", Status.MEASURED)])
-def test_censored_pairs(name: str, status: Status) -> None:
-    pairs = [replace(pair, strength=None) if pair.source < 3 else pair for pair in innocent_pairs(0.02)]
+@pytest.mark.parametrize(
+    ("name", "sources", "status"),
+    [
+        ("pair_patch", 4, Status.MEASURED),
+        ("pair_patch", 6, Status.INCONCLUSIVE),
+        ("pair_spectral", 6, Status.INCONCLUSIVE),
+        ("pair_warp", 6, Status.MEASURED),
+    ],
+)
+def test_censored_pairs(name: str, sources: int, status: Status) -> None:
+    pairs = [replace(pair, strength=None) if pair.source < sources else pair for pair in innocent_pairs(0.02)]
     result = judged(with_pairs(name, pairs))
     assert result.status is status
     assert not result.blocking

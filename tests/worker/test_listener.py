@@ -22,7 +22,7 @@ from backdoor_gate import errors
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
-from backdoor_gate.records import Job, Measured, NotApplicable, Progress, Scan
+from backdoor_gate.records import DataFacts, Job, Measured, NotApplicable, Progress, Scan
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
@@ -256,7 +256,7 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (at("scan", "input", "std", value=[0.0]), "std"),
         (at("scan", "format", value="pickle"), "format"),
         (at("scan", "data", "accuracy", value=2.0), "accuracy"),
-        (at("scan", "data", "kind", value="synthetic"), "verified without clean images"),
+        (at("scan", "data", "kind", value="synthetic"), "synthetic images in place of the clean ones"),
     ],
 )
 def test_a_result_out_of_line_is_malformed(change: Change, rule: str) -> None:
@@ -272,6 +272,18 @@ def test_a_result_out_of_line_is_malformed(change: Change, rule: str) -> None:
 def test_clean_images_that_were_never_given_are_malformed() -> None:
     with pytest.raises(WorkerError, match="never given"):
         hear(scan_bytes(), replace(JOB, data=None))
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule"),
+    [
+        (DataFacts("synthetic", 120, None), "verified without clean images"),
+        (DataFacts("synthetic", 120, 0.97), "accuracy on synthetic images"),
+    ],
+)
+def test_synthetic_images_show_no_more_than_they_can(facts: DataFacts, rule: str) -> None:
+    with pytest.raises(WorkerError, match=rule):
+        hear(scan_bytes(replace(make_scan(), data=facts)), replace(JOB, data=None))
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -161,6 +161,9 @@ def user_key() -> SigningKey:
         return create(path)
     except FileExistsError:
         return load_private(str(path))
+    except OutputError as error:  # the user named no place that could be another one
+        hint = "name signing.key in the policy, or set XDG_DATA_HOME"
+        raise OutputError(error.what, where=error.where, hint=hint) from error
 
 
 def _public(key: Ed25519PublicKey, origin: str) -> PublicKey:

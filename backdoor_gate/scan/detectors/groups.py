@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
 
+REPLAYED_IMAGES = 200
+"""Held-out images that a trigger is replayed on at most: its success is known to 2.5 points at 0.85."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Inverted:
     """The weakest working trigger of each arm, and how often it works on images that it has not seen. All on CPU.
@@ -63,7 +67,7 @@ def planned_passes(context: Context, arms: int, settling: int, held_out: int) ->
         held_out: images of one arm to replay on.
     """
     optimising = int(context.settings["steps"] * context.settings["images"])
-    return arms * (optimising + SETTLING_ROUNDS * min(settling, SETTLING_IMAGES) + held_out)
+    return arms * (optimising + SETTLING_ROUNDS * min(settling, SETTLING_IMAGES) + min(held_out, REPLAYED_IMAGES))
 
 
 def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: Images, held_out: Images) -> Inverted:
@@ -94,8 +98,8 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
             report,
         )
         resolved, parameters = inversion.arms, inversion.parameters
-        success = success_rates(context.subject.logits, family, parameters, resolved, held_out)
-        counts = resolved.weights(held_out.labels).sum(dim=1)
+        success = success_rates(context.subject.logits, family, parameters, resolved, held_out, REPLAYED_IMAGES)
+        counts = resolved.weights(held_out.labels).sum(dim=1).clamp_max(REPLAYED_IMAGES)
         groups.append(Inverted(resolved, inversion.strength, inversion.works, success, counts, parameters))
     return _joined(groups)
 

@@ -107,12 +107,12 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     budget: InversionBudget,
     generator: torch.Generator,
     on_step: Callable[[int], None] = lambda _: None,
-    leading: Logits | None = None,
 ) -> Inversion:
     """Optimise one trigger per arm, all in one batch.
 
     Args:
-        logits: the frozen network.
+        logits: the frozen network; a fast and coarse form of it will do, since how often the triggers work is measured
+            afterwards, see `success_rates`.
         family: the kind of trigger.
         arms: A pairs of sources and target.
         images: those to optimise on; each step draws `budget.images` of them, the same for every arm, or of its own
@@ -120,7 +120,6 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
         budget: steps and images per step.
         generator: of the start and of the batches, on CPU.
         on_step: called with the number of steps done.
-        leading: the network for the steps alone, where there is a faster and coarser one.
 
     Raises:
         FloatingPointError: a trigger went to NaN or infinity on the way; then nothing is known of that arm.
@@ -135,7 +134,7 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
     for done, chosen in enumerate(drawn, 1):
         batch = images[chosen]
-        loss, success, strength = step_loss(leading or logits, family, parameters, arms, batch, schedule.cost)
+        loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
         schedule.update(success)
         weakest.offer(parameters, strength, schedule.success >= family.schedule.bar)
         optimiser.zero_grad(set_to_none=True)

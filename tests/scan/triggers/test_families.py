@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.fft import dct
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.triggers.families import FAMILIES, Generated, Patch, Spectral, TriggerFamily, Warp
+from backdoor_gate.scan.triggers.families.generated import for_doubled, unfolded
 from backdoor_gate.scan.triggers.families.spectral import cosine_basis
+from backdoor_gate.scan.triggers.families.warp import bicubic_basis
 
 SPECS = {
     "grey": InputSpec((1, 8, 8)),
@@ -230,3 +233,22 @@ def test_an_image_gets_the_same_signal_whether_shared_or_an_arms_own() -> None:
     signal = family.signal(parameters, own)
     assert torch.allclose(signal[0], family.signal(parameters, images)[0], atol=1e-5)
     assert torch.allclose(signal[1], family.signal(parameters, images)[1].flip(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 2)])
+def test_kernels_for_doubled_images_do_what_the_kernels_do_on_doubled_images(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    arms, channels = 2, 3
+    hidden = torch.randn((5, 4, *size), generator=generator)
+    kernels = torch.randn((arms * channels, 4, 3, 3), generator=generator)
+    doubled = hidden.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    expected = F.conv2d(doubled, kernels, padding=1).unflatten(1, (arms, channels)).transpose(0, 1)
+    blocks = F.conv2d(hidden, for_doubled(kernels), padding=1)
+    assert torch.allclose(unfolded(blocks, arms), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (9, 14), (1, 3)])
+def test_the_bicubic_basis_is_the_interpolation(height: int, width: int) -> None:
+    points = torch.randn((2, 2, 5, 5), generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(points, size=(height, width), mode="bicubic", align_corners=True)
+    assert torch.allclose(bicubic_basis(height, 5).T @ points @ bicubic_basis(width, 5), expected, atol=1e-5)

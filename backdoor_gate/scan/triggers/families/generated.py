@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
 
 
+PLACES = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+"""Along one axis, for the first and the second pixel of a doubled one: which single pixel (rows) each of a kernel's
+three (columns) falls on."""
+
+
+def for_doubled(kernels: Tensor) -> Tensor:
+    """Return kernels that give on an image what these give on it with every pixel doubled along both axes.
+
+    Args:
+        kernels: (M, C, 3, 3).
+
+    Returns:
+        (4·M, C, 3, 3): the four pixels of a doubled one are channels beside each other.
+    """
+    places = PLACES.to(kernels.device)
+    return torch.einsum("atk,bul,mckl->mabctu", places, places, kernels).flatten(0, 2)
+
+
+def unfolded(blocks: Tensor, arms: int) -> Tensor:
+    """Return (N, arms·C·4, H, W) with the four channels beside each other as pixels: (arms, N, C, 2·H, 2·W)."""
+    count, _, height, width = blocks.shape
+    pixels = blocks.view(count, arms, -1, 2, 2, height, width).permute(1, 0, 2, 5, 3, 6, 4)
+    return pixels.reshape(arms, count, -1, 2 * height, 2 * width)
+
+
 class Generated:
     """x' = clip(x + ε·g(x)/rms g(x)), g three 3×3 convolutions at half resolution; strength ε / input range.
 
@@ -63,13 +88,14 @@ class Generated:
         hidden, groups = shared.transpose(0, 1).flatten(1, 2), shared.shape[0]
         arms, last = len(parameters[0]), len(self._layers) - 1
         for index, (weight, bias) in enumerate(zip(parameters[1::2], parameters[2::2], strict=True)):
+            kernels, offset = weight.flatten(0, 1), bias.flatten()
             if index == last:
-                hidden = F.interpolate(hidden, size=images.shape[-2:], mode="nearest")
+                kernels, offset = for_doubled(kernels), offset.repeat_interleave(self.STRIDE**2)
+            hidden = hidden.contiguous(memory_format=torch.channels_last)  # else groups are several times slower
             step = self.STRIDE if index == 0 else 1
-            kernels = weight.flatten(0, 1)
-            hidden = F.conv2d(hidden, kernels, bias.flatten(), step, self.SIDE // 2, groups=groups)
+            hidden = F.conv2d(hidden, kernels, offset, step, self.SIDE // 2, groups=groups)
             hidden, groups = hidden if index == last else F.relu(hidden), arms
-        shape = hidden.view(len(hidden), arms, *images.shape[-3:]).transpose(0, 1)
+        shape = unfolded(hidden, arms)[..., : images.shape[-2], : images.shape[-1]]
         size = (shape.square().mean(dim=(2, 3, 4), keepdim=True) + 1e-12).sqrt()
         return shape / size * (span * self.strength(parameters)).view(-1, 1, 1, 1, 1)
 

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
+def bicubic_basis(size: int, points: int) -> Tensor:
+    """Return what each control point adds to each place in between: (points, size) float32.
+
+    As `interpolate` does it, corner on corner, which is a matrix product along either axis, only dearer.
+    """
+    row = F.interpolate(torch.eye(points)[:, None, None], size=(1, size), mode="bicubic", align_corners=True)
+    return row[:, 0, 0]
+
+
 class Warp:
     """x'(q) = x(q + d·f(q)/max|f|), f a 5×5 grid of offsets, bicubic in between; strength d in pixels.
 
@@ -37,6 +46,8 @@ class Warp:
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
+        _, height, width = spec.shape
+        self._rows, self._columns = bicubic_basis(height, self.GRID), bicubic_basis(width, self.GRID)
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same random one-pixel warp."""
@@ -45,8 +56,9 @@ class Warp:
 
     def flow(self, parameters: Parameters) -> Tensor:
         """Return the displacement of every pixel as (A, H, W, 2), in pixels, x first."""
-        _, height, width = self._spec.shape
-        field = F.interpolate(parameters[1], size=(height, width), mode="bicubic", align_corners=True)
+        _, offsets = parameters
+        rows, columns = self._rows.to(offsets.device), self._columns.to(offsets.device)
+        field = rows.T @ offsets @ columns  # (A, 2, H, W)
         peak = field.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
         return (field / peak * self.strength(parameters)[:, None, None, None]).permute(0, 2, 3, 1)
 

@@ -1,0 +1,146 @@
+"""Shorter backward passes of operators whose parameters are frozen: the gradient goes to the images alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+from torch.nn.grad import conv2d_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Sizes = int | tuple[int, ...]
+
+MOST_POOLS = 64
+"""Pools of an adaptive mean at most for which its gradient is a matrix product: the product grows with their number."""
+
+
+def rounded_convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
+    input: Tensor,  # noqa: A002 (the operator's own name)
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve in float32, round the output to bfloat16, and take the gradient in bfloat16.
+
+    A convolution's gradient to few channels is several times dearer than the convolution itself, in float32.
+
+    Args:
+        input: (N, C, H, W) float32.
+        weight: (O, C / groups, h, w) float32, frozen.
+        bias: (O,) float32, frozen, or None.
+        stride: as of `torch.conv2d`, and so are the others.
+        padding: the same.
+        dilation: the same.
+        groups: the same.
+
+    Returns:
+        (N, O, H', W') bfloat16.
+    """
+    if isinstance(padding, str):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups).bfloat16()
+    rounded: Tensor = _Convolution.apply(input, weight, bias, (stride, padding, dilation, groups))  # type: ignore[no-untyped-call]
+    return rounded
+
+
+def normalisation(  # noqa: PLR0913, PLR0917 (the operator's own)
+    input: Tensor,  # noqa: A002 (the operator's own name)
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """Normalise as `torch.batch_norm` does; with running statistics the gradient is one product."""
+
+    def run(given: Tensor) -> Tensor:
+        return torch.batch_norm(given, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)
+
+    if training or running_var is None:
+        return run(input)
+    scale = (running_var + eps).rsqrt()
+    scale = scale if weight is None else scale * weight
+    normalised: Tensor = _Normalisation.apply(input, scale, run)  # type: ignore[no-untyped-call]
+    return normalised
+
+
+def functional_normalisation(  # noqa: PLR0913, PLR0917 (the operator's own)
+    input: Tensor,  # noqa: A002 (the operator's own name)
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise as `torch.nn.functional.batch_norm` does, see `normalisation`."""
+    return normalisation(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+def adaptive_mean(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:  # noqa: A002 (the operator's own)
+    """Pool as `torch.nn.functional.adaptive_avg_pool2d` does; the gradient is one matrix product."""
+    rows, columns = (output_size, output_size) if isinstance(output_size, int) else output_size
+    if (rows or input.shape[-2]) * (columns or input.shape[-1]) > MOST_POOLS:
+        return F.adaptive_avg_pool2d(input, output_size)
+    pooled: Tensor = _AdaptiveMean.apply(input, output_size)  # type: ignore[no-untyped-call]
+    return pooled
+
+
+@cache
+def _shares(height: int, width: int, rows: int, columns: int) -> Tensor:
+    """Return what each pixel gives to each pool, (rows·columns, height·width) float32 on CPU."""
+    along = (F.adaptive_avg_pool1d(torch.eye(size), pools).T for size, pools in ((height, rows), (width, columns)))
+    return torch.kron(*along)
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.options = images.shape, options
+        return torch.conv2d(images, weight, bias, *options).bfloat16()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        gradient: Tensor = conv2d_input(ctx.shape, weight.bfloat16(), gradients[0], *ctx.options)  # type: ignore[no-untyped-call]
+        return gradient.float(), None, None, None
+
+
+class _Normalisation(Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, scale: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(scale)
+        return run(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = ctx.saved_tensors
+        return gradients[0] * scale.to(gradients[0].dtype).view(-1, *[1] * (gradients[0].dim() - 2)), None, None
+
+
+class _AdaptiveMean(Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, output_size: Any) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(images, output_size)
+        ctx.sizes = (*images.shape[-2:], *pooled.shape[-2:])
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        height, width, _, _ = ctx.sizes
+        by_pool = gradients[0].flatten(-2).mT  # (N, rows·columns, C)
+        by_pixel = _shares(*ctx.sizes).to(by_pool).T @ by_pool
+        return by_pixel.mT.view(*by_pixel.mT.shape[:-1], height, width), None
