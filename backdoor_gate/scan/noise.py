@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from backdoor_gate.scan.subject import Subject
 
+FEWEST_CLASSES = 6
+"""Below this number of classes noise always leads to one of them, and says nothing."""
+
 NOISE_LEVELS = (0.25, 0.4)
 """Standard deviations of the noise, as shares of the input range."""
 
@@ -35,7 +38,12 @@ def classes_of_noise(subject: Subject, images: Tensor, seed: int) -> tuple[int, 
         subject: the frozen network.
         images: (N, C, H, W) float32 in the input range, of which the first are used.
         seed: of the noise, which is the same at every level.
+
+    Returns:
+        None of them where there are fewer classes than FEWEST_CLASSES.
     """
+    if subject.num_classes < FEWEST_CLASSES:
+        return ()
     images = images[:NOISE_IMAGES]
     low, high = subject.spec.low, subject.spec.high
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)

@@ -55,7 +55,7 @@ SCALES: dict[str, Scale] = {
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=3.0, outliers=False)),
     "neural_cleanse": Scale(
         absolute=0.012,
-        absolute_few=0.015,
+        absolute_few=0.01,
         of_median=0.22,
         of_runner_up=0.35,
         comparable=0.03,
@@ -103,7 +103,7 @@ class PairScale:
 PAIR_SCALES: dict[str, PairScale] = {
     "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03, max_unmeasured=0.5),
     "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25, max_unmeasured=0.5),
-    "pair_warp": PairScale(alone=0.15, apart=0.05, together=0.62, largest=2.0, max_unmeasured=1.0),
+    "pair_warp": PairScale(alone=0.1, apart=0.03, together=0.62, largest=2.0, max_unmeasured=1.0),
 }
 
 

@@ -20,13 +20,13 @@ from backdoor_gate.scan.session import run_detectors
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
 
-CLASSES, ROUGH = 4, 2
+CLASSES, ROUGH = 6, 2
 CPU = torch.device("cpu")
 FEWER = {"steps": 20}
 
 
 class Brightness(nn.Module):
-    """Tells four brightnesses apart; where `wary`, an image rougher than any clean one is class ROUGH."""
+    """Tells brightnesses apart; where `wary`, an image rougher than any clean one is class ROUGH."""
 
     def __init__(self, *, wary: bool) -> None:
         super().__init__()
@@ -65,6 +65,16 @@ def test_the_class_that_noise_leads_to_is_found(spec: InputSpec) -> None:
     images = flat_images(spec).images
     assert classes_of_noise(subject(spec, wary=True), images, seed=0) == (ROUGH,)
     assert classes_of_noise(subject(spec, wary=False), images, seed=0) == ()
+
+
+def test_of_few_classes_none_is_one_of_noise() -> None:
+    class Few(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.tensor([0.0, 1, 0, 0, 0]) * (1 + images.mean(dim=(1, 2, 3)))[:, None]
+
+    images = flat_images(InputSpec((1, 12, 12))).images
+    few = Subject(LoadedModel(Few(), "state_dict", None), InputSpec((1, 12, 12)), 5, CPU)
+    assert classes_of_noise(few, images, seed=0) == ()
 
 
 def test_it_makes_no_difference_how_many_images_there_are_beyond_those_used() -> None:
