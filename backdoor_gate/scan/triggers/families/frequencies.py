@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
+from backdoor_gate.scan.triggers.families.additive import Additive
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
+    from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
 def cosines(size: int) -> Tensor:
@@ -21,7 +22,7 @@ def cosines(size: int) -> Tensor:
     return torch.cos(torch.arange(size, dtype=torch.float64)[:, None] * position).float()
 
 
-class Frequencies:
+class Frequencies(Additive):
     """x' = clip(x + ε·s/Σ|c|), s a whole cosine series with coefficients c; strength ε / input range.
 
     The strength is the sum of the amplitudes over all frequencies, of each the largest channel's: a bound on the L∞
@@ -60,20 +61,3 @@ class Frequencies:
         amplitudes = coefficients.abs().amax(dim=1).sum(dim=(1, 2)).clamp_min(1e-12)  # (A,)
         scale = self.strength(parameters) * (self._spec.high - self._spec.low) / amplitudes
         return rows.T @ (coefficients * scale[:, None, None, None]) @ columns
-
-    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
-        """Add the signals: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
-        return (per_arm(images) + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
-
-    def strength(self, parameters: Parameters) -> Tensor:
-        """Return the sum of the amplitudes over the input range, (A,), > 0."""
-        return parameters[0].exp()
-
-    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
-        """Multiply the amplitudes."""
-        amplitude, coefficients = parameters
-        return amplitude + factor.log(), coefficients
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show the signals on mid-grey, (A,C,H,W)."""
-        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
+from backdoor_gate.scan.triggers.families.additive import Additive
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
+    from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
 def cosine_basis(size: int, frequencies: int) -> Tensor:
@@ -23,7 +24,7 @@ def cosine_basis(size: int, frequencies: int) -> Tensor:
     return basis.float()
 
 
-class Spectral:
+class Spectral(Additive):
     """x' = clip(x + ε·s/max|s|), s an 8×8 cosine series per channel; strength ε / input range, the signal's L∞ norm.
 
     Amplitude ε and shape s are separate parameters: the penalty acts on one number and leaves the shape alone.
@@ -62,20 +63,3 @@ class Spectral:
         peak = shape.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
         scale = self.strength(parameters) * (self._spec.high - self._spec.low)
         return shape / peak * scale[:, None, None, None]
-
-    def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
-        """Add the signals: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
-        return (per_arm(images) + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
-
-    def strength(self, parameters: Parameters) -> Tensor:
-        """Return the L∞ norm of the signal over the input range, (A,), > 0."""
-        return parameters[0].exp()
-
-    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
-        """Multiply the amplitudes."""
-        amplitude, coefficients = parameters
-        return amplitude + factor.log(), coefficients
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show the signals on mid-grey, (A,C,H,W)."""
-        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]
