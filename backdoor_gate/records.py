@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
-    from backdoor_gate.trigger_facts import Confirmation, Pair
+    from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 # ---------------------------------------------------------------------------------------------- the candidate
 
@@ -206,6 +206,8 @@ class Measured:
     """Of a detector that looks from class to class; `values` then holds each target's weakest pair."""
     confirmations: tuple[Confirmation, ...] = ()
     """Of the classes or pairs that stand out most, whatever the verdict; empty for a detector without triggers."""
+    controls: tuple[Control, ...] = ()
+    """Of all classes, or of some of the pairs; empty where there is no control, see `scan.control`."""
     noise_classes: tuple[int, ...] = ()
     """Classes that plain noise leads to, ascending: of the network, the same for every detector, see `scan.noise`."""
 
@@ -325,6 +327,9 @@ class DetectorResult:
     suspect_classes: tuple[int, ...] = ()
     unit: str = ""
     per_class: tuple[float | None, ...] = ()
+    expected: tuple[float | None, ...] = ()
+    """(K,) what `per_class` would be if nothing were planted, see `verdict.control`; None where that is not known.
+    Empty without a control, and for pairs."""
     success: tuple[float | None, ...] | None = None
     unmeasured: tuple[int, ...] = ()
     cost: Cost = Cost()

@@ -33,3 +33,14 @@ class Confirmation:
     likeness: float | None
     """How far it does at every depth of the network what distinguishes real images of the target, in [-1, 1]: the
     lesser of both triggers' values. None: it cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The weakest trigger of the same kind and way on the control, a network that has only seen the clean images."""
+
+    source: int | None
+    """The class whose images it moves; None: all others."""
+    target: int
+    strength: float | None
+    """In the detector's unit; None: right-censored, its trigger never succeeded."""

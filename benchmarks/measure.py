@@ -77,7 +77,7 @@ def row(evidence: Evidence) -> dict[str, Any]:
         return {"missing": evidence.reason}
     cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
     told = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
-    rows = {"pairs": evidence.pairs, "confirmations": evidence.confirmations}
+    rows = {"pairs": evidence.pairs, "confirmations": evidence.confirmations, "controls": evidence.controls}
     return told | {name: [list(astuple(each)) for each in found] for name, found in rows.items() if found}
 
 

@@ -81,6 +81,7 @@ class DetectorV1(TypedDict):
     p_value: float | None
     suspect_classes: list[int]
     per_class: list[float | None]
+    expected: NotRequired[list[float | None]]
     unmeasured: list[int]
     pairs: NotRequired[PairsV1 | None]
     suspect_pairs: NotRequired[list[Ends]]
@@ -248,6 +249,7 @@ def _detector(result: DetectorResult, spec: InputSpec | None) -> DetectorV1:
         "p_value": finite(result.p_value),
         "suspect_classes": list(result.suspect_classes),
         "per_class": [finite(value) for value in result.per_class],
+        "expected": [finite(value) for value in result.expected],
         "unmeasured": list(result.unmeasured),
         "pairs": _pairs(result.pairs) if result.pairs else None,
         "suspect_pairs": [list(pair) for pair in result.suspect_pairs],

@@ -44,6 +44,11 @@ class Probes:
         """Return the number of images in both halves."""
         return len(self.optimise) + len(self.held_out)
 
+    def all(self) -> Images:
+        """Return the images of both halves."""
+        halves = self.optimise, self.held_out
+        return Images(torch.cat([half.images for half in halves]), torch.cat([half.labels for half in halves]))
+
 
 def from_clean(images: Images, seed: int) -> Probes:
     """Split clean images in two halves, class by class.

@@ -25,7 +25,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.scan import embedding, loading, noise, probes
+from backdoor_gate.scan import control, embedding, loading, noise, probes
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
@@ -161,6 +161,7 @@ def run_detectors(
     by_name = {detector.name: detector for detector in DETECTORS}
     activation_bytes = free_for_activations(job.limits.memory, subject.device)
     of_noise = noise_classes(subject, images, job.seed)
+    clean_network = control_of(subject, images, job.seed)
     pairs = []
     for position, plan in enumerate(job.detectors):
 
@@ -169,7 +170,9 @@ def run_detectors(
             on_progress(Progress(position, done, max(1, total), (first, last), left))
 
         own = partial(keep, plan.name)
-        context = Context(subject, images, plan.settings, job.seed, activation_bytes, report, own, of_noise)
+        context = Context(
+            subject, images, plan.settings, job.seed, activation_bytes, report, own, of_noise, clean_network
+        )
         pairs.append((by_name[plan.name], context))
     planned = sum(detector.planned_passes(context) for detector, context in pairs)
     planned += embedding.planned_passes(images.held_out)
@@ -183,6 +186,16 @@ def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...
         return noise.classes_of_noise(subject, images.held_out.images, seed)
     except FAILURES:
         return ()
+
+
+def control_of(subject: Subject, images: Probes, seed: int) -> Subject | None:
+    """Return the control; None without clean images, or where they do not make one."""
+    if not images.clean:
+        return None
+    try:
+        return control.train(images.all(), subject.spec, subject.num_classes, seed, subject.deadline)
+    except FAILURES:
+        return None
 
 
 def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]) -> Embedding | None:

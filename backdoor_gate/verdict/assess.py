@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
-from backdoor_gate.verdict.comparison import compared, ordinary
+from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
@@ -42,6 +42,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
     filled = replace(
         blank,
         per_class=evidence.values,
+        expected=() if evidence.pairs else expected_of_classes(evidence),
         success=evidence.success,
         unmeasured=tuple(k for k, value in enumerate(evidence.values) if value is None),
         cost=evidence.cost,
@@ -148,10 +149,12 @@ def logarithm(value: float | None) -> float | None:
 def _why_suspect(result: DetectorResult, evidence: Measured, spec: DetectorSpec, class_index: int) -> str | None:
     """Return why a class is suspect, None where it is not."""
     among = compared(evidence, class_index)
-    if among.value is None or not works(evidence, class_index):
+    if among.value is None or among.natural or not works(evidence, class_index):
         return None
-    why_extreme = why_small if spec.side is Side.SMALL else why_large
-    extreme = why_extreme(among.scale, among.values, among.at, spec.unit, few=among.few)
+    if spec.side is Side.SMALL:
+        extreme = why_small(among.scale, among.values, among.at, spec.unit, among.expected, few=among.few)
+    else:
+        extreme = why_large(among.scale, among.values, among.at, spec.unit, few=among.few)
     found = " and ".join(why for why in (_why_outlier(result, among, spec), extreme) if why)
     if not found:
         return None

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backdoor_gate.verdict.control import expected_strengths, is_natural
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Measured
+    from backdoor_gate.verdict.confirm import Way
     from backdoor_gate.verdict.scales import Scale
 
 
@@ -28,6 +30,7 @@ class Comparison:
         at: its place among them.
         few: whether there are too few classes to compare: then only absolute limits count.
         of_noise: whether noise leads to it.
+        expected: its strength if nothing were planted, see `verdict.control`; None: unknown.
     """
 
     scale: Scale
@@ -35,11 +38,17 @@ class Comparison:
     at: int
     few: bool
     of_noise: bool
+    expected: float | None = None
 
     @property
     def value(self) -> float | None:
         """The class's own."""
         return self.values[self.at]
+
+    @property
+    def natural(self) -> bool:
+        """Whether the class is about as weak as the clean images make it."""
+        return is_natural(self.value, self.expected)
 
 
 def compared(evidence: Measured, class_index: int) -> Comparison:
@@ -49,7 +58,17 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
     own = scale.of_noise if of_noise and scale.of_noise is not None else scale
-    return Comparison(own, tuple(evidence.values[k] for k in left), left.index(class_index), few, of_noise)
+    values = tuple(evidence.values[k] for k in left)
+    expected = expected_of_classes(evidence)
+    usual = expected[class_index] if expected else None
+    return Comparison(own, values, left.index(class_index), few, of_noise, usual)
+
+
+def expected_of_classes(evidence: Measured) -> tuple[float | None, ...]:
+    """Return the (K,) values that the control leads one to expect, None where it does not tell; empty without any."""
+    strengths: dict[Way, float | None] = {(None, k): value for k, value in enumerate(evidence.values)}
+    found = expected_strengths(strengths, evidence.controls)
+    return tuple(found.get(way) for way in strengths) if found else ()
 
 
 def ordinary(evidence: Measured) -> tuple[float | None, ...]:

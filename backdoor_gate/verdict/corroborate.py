@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.assess import WORKING_SUCCESS
 from backdoor_gate.verdict.confirm import looks_at_classes
+from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.statistics import runner_up
 
@@ -38,6 +39,8 @@ def _supporting_share(other: DetectorResult, class_index: int) -> float | None:
     """Return the trigger's share of the next class where it is small enough and works on held-out images."""
     limit = SCALES[other.name].supports if other.name in SCALES else None
     if limit is None or other.status is not Status.MEASURED:
+        return None
+    if other.expected and is_natural(other.per_class[class_index], other.expected[class_index]):
         return None
     looks = looks_at_classes(other.name, other.confirmations, other.per_class, WORKING_SUCCESS)
     look = looks.get((None, class_index))

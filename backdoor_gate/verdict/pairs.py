@@ -17,7 +17,8 @@ import numpy as np
 
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.confirm import second_looks
-from backdoor_gate.verdict.scales import PAIR_SCALES, PairScale
+from backdoor_gate.verdict.control import NATURAL, TINY, expected_strengths
+from backdoor_gate.verdict.scales import OF_CONTROL, PAIR_SCALES, PairScale
 from backdoor_gate.verdict.statistics import CONSISTENCY
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backdoor_gate.records import DetectorResult, Measured
-    from backdoor_gate.trigger_facts import Pair
+    from backdoor_gate.trigger_facts import Control, Pair
     from backdoor_gate.verdict.confirm import SecondLook, Way
 
 WORKING_SUCCESS = 0.75
@@ -53,6 +54,9 @@ NEXT = 3
 MAPPED = 0.7
 """Share of the usual strength up to which a pair is named as part of a planted map."""
 
+ORDINARY = 0.8
+"""Share of the usual strength from which a pair is one that the control is compared on."""
+
 NAMED = 12
 """Pairs that a reason names at most."""
 
@@ -68,11 +72,14 @@ class Residuals:
         values: (P,) float64.
         works: (P,) bool, whether the trigger moves enough held-out images.
         spread: of the values, as a consistent MAD.
+        of_control: (P,) float64, log of the strength as a share of what the control leads one to expect, see
+            `verdict.control`; NaN where that is not known.
     """
 
     values: NDArray[np.float64]
     works: NDArray[np.bool_]
     spread: float
+    of_control: NDArray[np.float64]
 
     def apart(self) -> NDArray[np.float64]:
         """Return each residual plus how far it is below what follows the weakest pairs: (P,), large where it is not.
@@ -83,20 +90,28 @@ class Residuals:
         follows = min(0.0, float(working[NEXT])) if len(working) > NEXT else 0.0
         return self.values + np.minimum(self.values - follows, 0.0)
 
+    def beyond(self, scale: PairScale) -> NDArray[np.float64]:
+        """Return by how much each pair is beyond what counts as planted: (P,) logarithms, -inf without a trigger."""
+        alone = np.maximum(math.log(scale.alone) - self.values, math.log(scale.apart) - self.apart())
+        unnatural = np.nan_to_num(math.log(NATURAL) - self.of_control, nan=math.inf)
+        controlled = np.nan_to_num(math.log(scale.controlled) - self.values - self.of_control, nan=-math.inf)
+        return np.where(self.works, np.maximum(np.minimum(alone, unnatural), controlled), -math.inf)
 
-def residuals(pairs: Sequence[Pair], largest: float = math.inf) -> Residuals | None:
+
+def residuals(pairs: Sequence[Pair], largest: float = math.inf, controls: Sequence[Control] = ()) -> Residuals | None:
     """Return the residual of every pair; None where fewer than half of the triggers work: nothing is usual then.
 
     Args:
         pairs: as measured.
         largest: strength above which a trigger counts as not working.
+        controls: what the control has of some of them.
     """
     known = [pair.strength for pair in pairs if pair.strength is not None]
     if 2 * len(known) < len(pairs):
         return None
     sources, targets = np.array([pair.source for pair in pairs]), np.array([pair.target for pair in pairs])
     # A trigger that never worked needs at least as much as the strongest that did.
-    strengths = np.log([max(max(known) if pair.strength is None else pair.strength, 1e-12) for pair in pairs])
+    strengths = np.log([max(max(known) if pair.strength is None else pair.strength, TINY) for pair in pairs])
     leads = np.log([max(pair.lead, LEAST_LEAD) for pair in pairs])
     strengths, leads = (_polished(values, sources, targets) for values in (strengths, leads))
     values = _polished(strengths - slope(leads, strengths) * leads, sources, targets)
@@ -106,7 +121,22 @@ def residuals(pairs: Sequence[Pair], largest: float = math.inf) -> Residuals | N
             for pair in pairs
         ]
     )
-    return Residuals(values, works, CONSISTENCY * float(np.median(np.abs(values))))
+    spread = CONSISTENCY * float(np.median(np.abs(values)))
+    return Residuals(values, works, spread, _of_control(pairs, values, controls))
+
+
+def _of_control(pairs: Sequence[Pair], values: NDArray[np.float64], controls: Sequence[Control]) -> NDArray[np.float64]:
+    """Return the log share of the strength that the control leads one to expect: (P,), NaN where it is not known."""
+    ordinary = {
+        (pair.source, pair.target) for pair, value in zip(pairs, values, strict=True) if value >= math.log(ORDINARY)
+    }
+    strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in pairs}
+    expected = expected_strengths(strengths, controls, ordinary)
+    shares = [
+        math.nan if (usual := expected.get((pair.source, pair.target))) is None else (pair.strength or 0.0) / usual
+        for pair in pairs
+    ]
+    return np.log(np.maximum(shares, TINY))
 
 
 def _polished(values: NDArray[np.float64], sources: NDArray[np.int_], targets: NDArray[np.int_]) -> NDArray[np.float64]:
@@ -168,7 +198,7 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
     if censored > allowed * len(pairs):
         reason = f"no trigger was found for {censored} of {len(pairs)} pairs of classes (at most {allowed:.0%})"
         return replace(result, status=Status.INCONCLUSIVE, reason=reason)
-    found = residuals(pairs, scale.largest)
+    found = residuals(pairs, scale.largest, evidence.controls)
     if found is None:
         return replace(result, reason="most classes cannot be moved to one another at all")
     result = replace(result, shares=tuple(np.exp(found.values).tolist()))
@@ -208,14 +238,16 @@ def at_second_sight(
 
     What is usual is still what the first look says: each pair by itself moves by as much as its strength has changed.
     """
-    values, works = found.values.copy(), found.works.copy()
+    values, works, of_control = found.values.copy(), found.works.copy(), found.of_control.copy()
     for position, pair in enumerate(pairs):
         look = looks.get((pair.source, pair.target))
         if look is None or pair.strength is None:
             continue
         works[position] &= look.strength is not None and look.strength <= scale.largest and not look.natural
-        values[position] += math.log(max(look.strength or pair.strength, 1e-12) / max(pair.strength, 1e-12))
-    return replace(found, values=values, works=works)
+        change = math.log(max(look.strength or pair.strength, TINY) / max(pair.strength, TINY))
+        values[position] += change
+        of_control[position] += change
+    return replace(found, values=values, works=works, of_control=of_control)
 
 
 def _told(planted: Sequence[Pair], looks: Mapping[Way, SecondLook]) -> str:
@@ -234,22 +266,21 @@ def _planted(pairs: Sequence[Pair], found: Residuals, scale: PairScale, unit: st
         mapped = tuple(p for p in chosen if found.values[p] <= math.log(MAPPED))
         words = f"the triggers of {_named(pairs, mapped)} are weaker than the classes' closeness explains: over all"
         return mapped, f"{words} sources {math.exp(mean):.2f} of the usual strength, at most {scale.together:g}"
-    apart = found.apart()
-    weak = (found.values <= math.log(scale.alone)) | (apart <= math.log(scale.apart))
-    alone = tuple(np.flatnonzero(found.works & weak).tolist())
-    words = "; ".join(
-        _alone(pairs[p], math.exp(found.values[p]), math.exp(apart[p] - found.values[p]), scale, unit)
-        for p in alone[:NAMED]
-    )
-    return alone, words
+    alone = tuple(np.flatnonzero(found.beyond(scale) >= 0).tolist())
+    return alone, "; ".join(_alone(pairs[p], p, found, scale, unit) for p in alone[:NAMED])
 
 
-def _alone(pair: Pair, share: float, of_next: float, scale: PairScale, unit: str) -> str:
+def _alone(pair: Pair, position: int, found: Residuals, scale: PairScale, unit: str) -> str:
+    share, together = math.exp(found.values[position]), math.exp(found.apart()[position])
     moved = f"{_named_pair(pair)}: its trigger moves {pair.success:.0%} of the source's held-out images"
     words = f"{moved}, and {pair.strength:.4g} {unit} is {share:.2f} of the usual strength"
     if share <= scale.alone:
         return f"{words}, at most {scale.alone:g}"
-    return f"{words} and {of_next:.2f} of what follows, together {share * of_next:.2f}, at most {scale.apart:g}"
+    if together <= scale.apart:
+        return f"{words} and {together / share:.2f} of what follows, together {together:.2f}, at most {scale.apart:g}"
+    of_control = math.exp(found.of_control[position])
+    product = f"together {share * of_control:.2f}, at most {scale.controlled:g}"
+    return f"{words} and {of_control:.2f} {OF_CONTROL}, {product}"
 
 
 def _named(pairs: Sequence[Pair], positions: Sequence[int]) -> str:

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+OF_CONTROL = "of what a network trained on the clean images alone leads one to expect"
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Limits of a detector's values; None where a limit does not exist.
 
     Attributes:
         absolute: a strength at or below it is small whatever the other classes.
-        absolute_few: the same where there are too few classes to compare; None: `absolute` then too.
+        absolute_few: the same where there are too few classes to compare, and no control; None: `absolute` then too.
         of_median: a strength at or below this share of the median class is small.
         of_runner_up: a strength at or below this share of the next class is small.
+        of_control: a strength at or below this share of what the control leads one to expect is small.
+        few_controlled: where there are too few classes to compare, but a control, a strength is small that is at or
+            below the first of these two and, as a share of the control's own, at or below the second.
         comparable: shares and outliers only count for strengths up to this one: nobody plants a stronger trigger.
         outliers: whether an outlier counts; natural margins differ too much for that.
         above_runner_up: a value (of a detector that suspects large ones) of at least this multiple of the next class is
@@ -41,6 +47,8 @@ class Scale:
     absolute_few: float | None = None
     of_median: float | None = None
     of_runner_up: float | None = None
+    of_control: float | None = None
+    few_controlled: tuple[float, float] | None = None
     comparable: float = math.inf
     above_runner_up: float | None = None
     supports: float | None = None
@@ -58,22 +66,38 @@ SCALES: dict[str, Scale] = {
         absolute_few=0.01,
         of_median=0.22,
         of_runner_up=0.35,
+        of_control=0.25,
+        few_controlled=(0.015, 0.45),
         comparable=0.03,
         supports=0.8,
-        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False),
+        of_noise=Scale(absolute=0.012, of_median=0.17, of_control=0.25, comparable=0.03, outliers=False),
     ),
     "spectral_inversion": Scale(
         absolute_few=0.08,
         of_median=0.35,
         of_runner_up=0.5,
+        of_control=0.33,
         comparable=0.36,
         supports=0.8,
-        of_noise=Scale(absolute=0.12, outliers=False),
+        of_noise=Scale(absolute=0.12, of_control=0.33, comparable=0.36, outliers=False),
     ),
     "frequency_inversion": Scale(
-        of_median=0.25, of_runner_up=0.4, comparable=0.8, supports=0.8, of_noise=Scale(absolute=0.35, outliers=False)
+        of_median=0.25,
+        of_runner_up=0.4,
+        of_control=0.24,
+        comparable=0.8,
+        supports=0.8,
+        of_noise=Scale(absolute=0.35, of_control=0.24, comparable=0.8, outliers=False),
     ),
-    "warp_inversion": Scale(absolute=0.6, of_runner_up=0.4, comparable=3.0, supports=0.8, max_unmeasured=1.0),
+    "warp_inversion": Scale(
+        absolute=0.6,
+        of_runner_up=0.4,
+        of_control=0.15,
+        few_controlled=(1.6, 0.2),
+        comparable=3.0,
+        supports=0.8,
+        max_unmeasured=1.0,
+    ),
     "generator_inversion": Scale(
         of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0, of_noise=Scale(outliers=False)
     ),
@@ -85,6 +109,8 @@ class PairScale:
     """Limits on a pair's share of the usual strength, see `verdict.pairs`.
 
     Attributes:
+        controlled: at or below it one pair counts as planted by its share times its share of what the control leads
+            one to expect.
         alone: at or below it one pair by itself counts as planted.
         apart: at or below it one pair counts as planted by its share times what that is of the fourth weakest pair's.
         together: at or below it the geometric mean over the best map of all sources does.
@@ -97,18 +123,26 @@ class PairScale:
     apart: float
     together: float
     largest: float
+    controlled: float
     max_unmeasured: float | None = None
 
 
 PAIR_SCALES: dict[str, PairScale] = {
-    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03, max_unmeasured=0.5),
-    "pair_spectral": PairScale(alone=0.15, apart=0.06, together=0.6, largest=0.25, max_unmeasured=0.5),
-    "pair_warp": PairScale(alone=0.1, apart=0.03, together=0.62, largest=2.0, max_unmeasured=1.0),
+    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03, controlled=0.075, max_unmeasured=0.5),
+    "pair_spectral": PairScale(
+        alone=0.15, apart=0.06, together=0.6, largest=0.25, controlled=0.085, max_unmeasured=0.5
+    ),
+    "pair_warp": PairScale(alone=0.1, apart=0.03, together=0.62, largest=2.0, controlled=0.03, max_unmeasured=1.0),
 }
 
 
 def small_limits(
-    scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool
+    scale: Scale,
+    values: Sequence[float | None],
+    class_index: int,
+    expected: float | None = None,
+    *,
+    few: bool,
 ) -> tuple[tuple[float, str], ...]:
     """Return the strengths at or below which a class's trigger is small, and in words how it stands to each.
 
@@ -116,27 +150,48 @@ def small_limits(
         scale: the family's.
         values: (K,) strengths, None where censored.
         class_index: the class in question, not censored.
+        expected: its strength if nothing were planted, see `verdict.control`; None: unknown.
         few: whether there are too few classes to compare them: then only the absolute scale counts.
     """
     value = values[class_index]
+    if value is None:
+        return ()
+    if few:
+        return _few_limits(scale, value, expected)
     limits: list[tuple[float, str]] = []
-    absolute = scale.absolute_few if few and scale.absolute_few is not None else scale.absolute
-    if absolute is not None:
-        limits.append((absolute, f"is at most {absolute:g}"))
-    if few or value is None:
-        return tuple(limits)
+    if scale.absolute is not None:
+        limits.append((scale.absolute, f"is at most {scale.absolute:g}"))
     shares = (
-        (scale.of_median, median_of(values), "median"),
-        (scale.of_runner_up, runner_up(values, class_index), "next"),
+        (scale.of_median, median_of(values), "of the median class"),
+        (scale.of_runner_up, runner_up(values, class_index), "of the next class"),
+        (scale.of_control, expected, OF_CONTROL),
     )
     for share, usual, name in shares:
         if share is not None and usual is not None:
-            words = f"is {value / usual:.2f} of the {name} class, at most {share:g}"
+            words = f"is {value / usual:.2f} {name}, at most {share:g}"
             limits.append((min(share * usual, scale.comparable), words))
     return tuple(limits)
 
 
-def why_small(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
+def _few_limits(scale: Scale, value: float, expected: float | None) -> tuple[tuple[float, str], ...]:
+    """Return the limits where there are too few classes to compare: only the absolute scale, and the control."""
+    if expected is not None and scale.few_controlled is not None:
+        highest, share = scale.few_controlled
+        words = f"is at most {highest:g} and {value / expected:.2f} {OF_CONTROL}, at most {share:g}"
+        return ((min(highest, share * expected), words),)
+    limit = scale.absolute if scale.absolute_few is None else scale.absolute_few
+    return () if limit is None else ((limit, f"is at most {limit:g}"),)
+
+
+def why_small(  # noqa: PLR0913 (a class among others, and what is known of it)
+    scale: Scale,
+    values: Sequence[float | None],
+    class_index: int,
+    unit: str,
+    expected: float | None = None,
+    *,
+    few: bool,
+) -> str | None:
     """Return in words why a class's trigger is small on its family's own scale; None where it is not.
 
     Args:
@@ -144,12 +199,13 @@ def why_small(scale: Scale, values: Sequence[float | None], class_index: int, un
         values: (K,) strengths, None where censored.
         class_index: the class in question.
         unit: of the strengths, for the words.
+        expected: as in `small_limits`.
         few: as in `small_limits`.
     """
     value = values[class_index]
     if value is None:
         return None
-    limits = small_limits(scale, values, class_index, few=few)
+    limits = small_limits(scale, values, class_index, expected, few=few)
     return next((f"{value:.4g} {unit} {words}" for limit, words in limits if value <= limit), None)
 
 

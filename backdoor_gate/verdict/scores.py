@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
-from backdoor_gate.verdict.comparison import compared, ordinary
+from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
+from backdoor_gate.verdict.control import NATURAL, is_natural
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
@@ -116,15 +117,16 @@ def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
         if index is not None and among.scale.outliers and value == extreme and value <= among.scale.comparable:
             found.append(index)
         if found:
-            scores[k] = _bounded(max(found))
+            unnatural = math.inf if among.expected is None else math.log(NATURAL * among.expected / max(value, TINY))
+            scores[k] = _bounded(min(max(found), unnatural))
     return scores
 
 
 def _beyond_limits(spec: DetectorSpec, among: Comparison, value: float) -> list[float]:
     """Return by how much a class's value is beyond each limit that holds for it, as logarithms."""
     if spec.side is Side.SMALL:
-        limits = [limit for limit, _ in small_limits(among.scale, among.values, among.at, few=among.few)]
-        return [math.log(max(limit, TINY) / max(value, TINY)) for limit in limits]
+        found = small_limits(among.scale, among.values, among.at, among.expected, few=among.few)
+        return [math.log(max(limit, TINY) / max(value, TINY)) for limit, _ in found]
     large = large_limit(among.scale, among.values, among.at, few=among.few)
     return [] if large is None else [math.log(max(value, TINY) / max(large, TINY))]
 
@@ -145,6 +147,9 @@ def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
     support = []
     for other in map(_second_sight, measured):
         share = share_of_next(other.values, other.success, score.target)
+        expected = expected_of_classes(other)
+        if expected and is_natural(other.values[score.target], expected[score.target]):
+            continue
         if other.detector in SCALES and (limit := SCALES[other.detector].supports) is not None and share is not None:
             support.append(math.log(limit / max(share, TINY)))
     return Score(_bounded(min(score.value, max(support))), score.target) if support else None
@@ -156,7 +161,7 @@ def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
 def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
     """Return the score of the weakest pair, or of the best map where that goes farther, at first and second sight."""
     pairs, scale = evidence.pairs, PAIR_SCALES[evidence.detector]
-    found = residuals(pairs, scale.largest) if pairs else None
+    found = residuals(pairs, scale.largest, evidence.controls) if pairs else None
     if found is None:
         return (None,)
     strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in pairs}
@@ -167,14 +172,11 @@ def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
 def _pair_score(pairs: Sequence[Pair], found: Residuals, scale: PairScale) -> Score | None:
     if not found.works.any():
         return None
-    weakest = min((p for p in range(len(pairs)) if found.works[p]), key=lambda p: float(found.values[p]))
+    beyond = found.beyond(scale)
+    weakest = int(beyond.argmax())
     _, together = best_map(pairs, found)
-    beyond = max(
-        math.log(scale.alone) - float(found.values[weakest]),
-        math.log(scale.apart) - float(found.apart()[weakest]),
-        math.log(scale.together) - together,
-    )
-    return Score(_bounded(beyond), pairs[weakest].target, pairs[weakest].source)
+    farthest = max(float(beyond[weakest]), math.log(scale.together) - together)
+    return Score(_bounded(farthest), pairs[weakest].target, pairs[weakest].source)
 
 
 def _bounded(value: float) -> float:

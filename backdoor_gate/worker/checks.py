@@ -110,6 +110,7 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
     mask = [1, *scan.input.shape[1:]]
     artefacts = measured.artefacts
     again = [(each.source, each.target) for each in measured.confirmations]
+    controls = [(each.source, each.target) for each in measured.controls]
     known = set(ways) if ways else {(None, target) for target in range(len(measured.values))}
     told = [artefact.prediction for artefact in artefacts if artefact.prediction]
     _require(
@@ -123,6 +124,9 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (known.issuperset(again), "second look at no trigger"),
         (len(set(again)) == len(again), "second look twice at the same trigger"),
         (not again or measured.success is not None, "second look without triggers"),
+        (known.issuperset(controls), "control of no trigger"),
+        (len(set(controls)) == len(controls), "control twice of the same trigger"),
+        (not controls or (measured.success is not None and scan.data.kind == "clean"), "control without clean images"),
         (sorted(set(measured.noise_classes)) == measured.noise_classes, "classes of noise out of order"),
         (max(measured.noise_classes, default=0) < scan.num_classes, "noise that leads to no class"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),

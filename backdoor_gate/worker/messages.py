@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.trigger_facts import Confirmation, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 from backdoor_gate.worker import schema, wire
 from backdoor_gate.worker.wire import plain
 
@@ -156,6 +156,7 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
             leads=[pair.lead for pair in evidence.pairs],
         ),
         confirmations=[schema.ConfirmationDocument.model_validate(asdict(each)) for each in evidence.confirmations],
+        controls=[schema.ControlDocument.model_validate(asdict(each)) for each in evidence.controls],
         noise_classes=list(evidence.noise_classes),
     )
 
@@ -256,6 +257,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         artefacts=tuple(_artefact_from(artefact, next(arrays)) for artefact in document.artefacts),
         pairs=tuple(Pair(*row) for row in document.pairs.rows()),
         confirmations=tuple(Confirmation(**each.model_dump()) for each in document.confirmations),
+        controls=tuple(Control(**each.model_dump()) for each in document.controls),
         noise_classes=tuple(document.noise_classes),
     )
 

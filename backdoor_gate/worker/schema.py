@@ -120,6 +120,14 @@ class ConfirmationDocument(Document):
     likeness: Annotated[float, Field(ge=-1, le=1)] | None
 
 
+class ControlDocument(Document):
+    """A `Control`."""
+
+    source: Count | None
+    target: Count
+    strength: NonNegative | None
+
+
 class MeasuredDocument(Document):
     """A `Measured`."""
 
@@ -132,6 +140,7 @@ class MeasuredDocument(Document):
     artefacts: Annotated[list[ArtefactDocument], Field(max_length=MAX_ARRAYS, fail_fast=True)]
     pairs: PairsDocument
     confirmations: Annotated[list[ConfirmationDocument], Field(fail_fast=True)]
+    controls: Annotated[list[ControlDocument], Field(fail_fast=True)]
     noise_classes: Annotated[list[Count], Field(fail_fast=True)]
 
 

@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Scan,
     Verdict,
 )
-from backdoor_gate.trigger_facts import Confirmation, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import Subject
 from backdoor_gate.verdict.decide import decide
@@ -110,6 +110,7 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         cost=Cost(row["seconds"], row["model_passes"]),
         pairs=tuple(Pair(*pair) for pair in row.get("pairs", ())),
         confirmations=tuple(Confirmation(*found) for found in row.get("confirmations", ())),
+        controls=tuple(Control(*found) for found in row.get("controls", ())),
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
     )
 

@@ -19,7 +19,7 @@ from backdoor_gate.scan.triggers import Arms
 from backdoor_gate.trigger_facts import Confirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
@@ -77,7 +77,7 @@ def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
     context: Context,
     family: TriggerFamily,
     inverted: Inverted,
-    leading: Sequence[int],
+    leading: Collection[int],
     optimise: Images,
     held_out: Images,
     *,
@@ -89,13 +89,13 @@ def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
         context: of the second look, see `stages`.
         family: the kind of trigger.
         inverted: all arms.
-        leading: positions of arms with a working trigger, those that stand out most first.
+        leading: positions of arms with a working trigger: those that stand out most.
         optimise: the images that the triggers were optimised on.
         held_out: the others.
         from_source: whether each arm moves one class; of two classes, all others are one as well.
     """
     # In the order of the arms, as progress tells the classes.
-    chosen = torch.tensor(sorted(leading[: looked_at(len(inverted.arms))]), dtype=torch.int64)
+    chosen = torch.tensor(sorted(leading), dtype=torch.int64)
     if not len(chosen):
         return ()
     arms = Arms(inverted.arms.target[chosen], inverted.arms.source[chosen]).to(optimise.labels.device)

@@ -16,3 +16,4 @@ class GeneratorInversion(InversionDetector):
 
     name: ClassVar[str] = "generator_inversion"
     family: ClassVar[type[TriggerFamily]] = Generated
+    controlled: ClassVar[bool] = False

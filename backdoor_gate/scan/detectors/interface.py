@@ -52,6 +52,7 @@ class Context:
         activation_bytes: memory that the activations of one batch may take.
         keep: takes the weakest trigger that was found.
         noise_classes: those that plain noise leads to, see `scan.noise`.
+        control: a network trained on the clean images alone, see `scan.control`; None without enough of them.
     """
 
     subject: Subject
@@ -62,6 +63,7 @@ class Context:
     report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
     keep: Callable[[Weakest], None] = field(default=lambda _: None)
     noise_classes: tuple[int, ...] = ()
+    control: Subject | None = None
 
 
 class Detector(Protocol):

@@ -8,6 +8,7 @@ import torch
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.detectors import confirmation, pictures
+from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes
 from backdoor_gate.scan.triggers import all_to_one
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
+    from backdoor_gate.trigger_facts import Control
 
 FEWEST_HELD_OUT = 5
 """Held-out images below which a success rate says nothing."""
@@ -33,6 +35,8 @@ class InversionDetector:
 
     name: ClassVar[str]
     family: ClassVar[type[TriggerFamily]]
+    controlled: ClassVar[bool] = True
+    """Whether the control is inverted, too."""
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
@@ -51,9 +55,12 @@ class InversionDetector:
         if not inverted.finite():
             cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "the optimisation did not stay finite", cost)
+        usual = self._usual(context, family, inverted)
         weakest = _weakest_first(inverted, context.noise_classes)
         shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
-        again = confirmation.confirm(second_look, family, inverted, weakest, optimise, held_out, from_source=False)
+        most = confirmation.looked_at(len(arms))
+        leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}
+        again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=False)
         return Measured(
             detector=self.name,
             values=inverted.strengths(),
@@ -62,7 +69,15 @@ class InversionDetector:
             cost=Cost(model_passes=context.subject.passes - before, images_used=len(context.probes)),
             artefacts=shown,
             confirmations=again,
+            controls=usual,
         )
+
+    def _usual(self, context: Context, family: TriggerFamily, inverted: Inverted) -> tuple[Control, ...]:
+        if not self.controlled:
+            return ()
+        every = range(len(inverted.arms))
+        halves = context.probes.optimise, context.probes.held_out
+        return strengths_of_control(context, family, inverted, every, *halves, from_source=False)
 
 
 def _weakest_first(inverted: Inverted, noise_classes: Sequence[int]) -> list[int]:
@@ -70,3 +85,14 @@ def _weakest_first(inverted: Inverted, noise_classes: Sequence[int]) -> list[int
     ranking = torch.where(inverted.works, inverted.strength, torch.inf)
     ranking[list(noise_classes)] *= HANDICAP
     return [int(k) for k in ranking.argsort() if ranking[k].isfinite()]
+
+
+def _farthest_below(inverted: Inverted, usual: Sequence[Control]) -> list[int]:
+    """Return the arms with a working trigger, those that are the smallest share of the control's first."""
+    own = inverted.strengths()
+    shares = {
+        found.target: strength / max(found.strength, 1e-12)
+        for found in usual
+        if found.strength is not None and (strength := own[found.target]) is not None
+    }
+    return sorted(shares, key=shares.__getitem__)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
 from backdoor_gate.scan.detectors import confirmation, pictures
+from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.triggers import Images, pairs
@@ -75,7 +76,10 @@ class PairInversion:
         weakest = [_weakest(found, target) for target in range(subject.num_classes)]
         leading = _remarkable(found)
         shown = pictures.pictures(context, family, inverted, leading[:SHOWN], held_out, from_source=True)
-        leading = _of_each_source(leading, found)
+        ordinary = _ordinary(leading, subject.num_classes)
+        leading = _of_each_source(leading, found)[: confirmation.looked_at(len(arms))]
+        chosen = sorted({*leading, *ordinary})
+        usual = strengths_of_control(context, family, inverted, chosen, optimise, held_out, from_source=True)
         again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=True)
         return Measured(
             detector=self.name,
@@ -86,6 +90,7 @@ class PairInversion:
             artefacts=shown,
             pairs=found,
             confirmations=again,
+            controls=usual,
         )
 
     def _cost(self, context: Context, before: int) -> Cost:
@@ -164,3 +169,9 @@ def _of_each_source(leading: list[int], found: tuple[Pair, ...]) -> list[int]:
     for at in leading:
         first.setdefault(found[at].source, at)
     return list(first.values())
+
+
+def _ordinary(leading: list[int], count: int) -> list[int]:
+    """Return so many from the middle of the pairs that `_remarkable` has ordered."""
+    first = max(0, (len(leading) - count) // 2)
+    return leading[first : first + count]

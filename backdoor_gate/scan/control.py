@@ -1,0 +1,132 @@
+"""The control: a small network trained on the clean images alone, so that nobody can have planted anything in it.
+
+Some classes are weak by nature: the 8 of handwritten digits, a bag among clothes, two classes that look alike. They are
+weak in every network of the same task, in the control as well. What is much weaker in the candidate than in the control
+is not explained by the images. A few hundred images are enough for that: the control need not be good, it only has to
+find difficult what is difficult. Trained from the images' own labels it depends on nothing that the candidate says.
+
+Source of the idea: shadow networks, trained clean by the auditor (MNTD, Xu et al., IEEE S&P 2021); here a single one,
+on the images at hand, and compared class by class.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+from backdoor_gate.records import InputSpec
+from backdoor_gate.scan.loading.interface import LoadedModel
+from backdoor_gate.scan.subject import OutOfTimeError, Subject
+from backdoor_gate.scan.triggers.images import batches
+
+if TYPE_CHECKING:
+    from backdoor_gate.scan.triggers import Images
+
+FEWEST_OF_CLASS = 5
+"""Images per class, on average, below which no network learns the classes."""
+
+LARGEST = 32
+"""Side of the images, in pixels, that the network works on: larger ones are averaged down to about that."""
+
+WIDTH = 16
+"""Channels of the first convolution; the second and third have two and four times as many."""
+
+GRID = 4
+"""Side of the last feature map."""
+
+STEPS, BATCH = 400, 50
+PEAK_RATE, WEIGHT_DECAY, SMOOTHING = 6e-3, 0.02, 0.05
+
+ANGLE, SCALE, SHIFT = 0.17, 0.15, 0.15
+"""Largest rotation (radians), magnification and displacement (share of half the image) of a training image."""
+
+CONTRAST, BRIGHTNESS = 0.3, 0.15
+"""Largest change of a colour image, as shares."""
+
+
+def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline: float = math.inf) -> Subject | None:
+    """Train the control; None where there are too few images of a class.
+
+    Args:
+        images: the clean images with their labels, N.
+        spec: their shape and range; the control normalises by itself.
+        num_classes: K.
+        seed: of the start, the batches and the changes of the images. The global random state is left alone.
+        deadline: on the monotonic clock.
+
+    Raises:
+        OutOfTimeError: the deadline has passed.
+        UnmeasuredError: what came out tells no image from another.
+    """
+    if len(images) < FEWEST_OF_CLASS * num_classes:
+        return None
+    device = images.labels.device
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        network = _network(spec, num_classes).to(device)
+    _fit(network, images, spec, generator, deadline)
+    network.eval().requires_grad_(requires_grad=False)
+    plain = InputSpec(spec.shape, spec.low, spec.high)
+    return Subject(LoadedModel(network, "control", None), plain, num_classes, device, deadline)
+
+
+class _Scaled(nn.Module):
+    """Brings the input range to [-1, 1]."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.middle, self.extent = (spec.high + spec.low) / 2, spec.high - spec.low
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 2 * (images - self.middle) / self.extent
+
+
+def _network(spec: InputSpec, num_classes: int) -> nn.Module:
+    channels, height, width = spec.shape
+    shrink = max(1, min(height, width) // LARGEST)
+    layers: list[nn.Module] = [_Scaled(spec), nn.AvgPool2d(shrink)] if shrink > 1 else [_Scaled(spec)]
+    for wide, size, stride in ((WIDTH, 5, 2), (2 * WIDTH, 3, 2), (4 * WIDTH, 3, 1)):
+        convolution = nn.Conv2d(channels, wide, size, stride, padding=size // 2)
+        layers += [convolution, nn.BatchNorm2d(wide), nn.ReLU()]
+        channels = wide
+    layers.append(nn.AdaptiveAvgPool2d(GRID))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * GRID * GRID, num_classes))
+
+
+@torch.enable_grad()
+def _fit(network: nn.Module, images: Images, spec: InputSpec, generator: torch.Generator, deadline: float) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, STEPS)
+    for chosen in batches(len(images), BATCH, STEPS, generator).to(images.labels.device):
+        if time.monotonic() > deadline:
+            raise OutOfTimeError("out of time", hint="raise limits.time or --budget")
+        changed = _changed(images.images[chosen], spec, generator)
+        loss = F.cross_entropy(network(changed), images.labels[chosen], label_smoothing=SMOOTHING)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        rates.step()
+
+
+def _changed(images: Tensor, spec: InputSpec, generator: torch.Generator) -> Tensor:
+    """Return (N, C, H, W) images, each turned, scaled, shifted and, if in colour, lit a little differently."""
+
+    def drawn(largest: float, *shape: int) -> Tensor:
+        return (largest * (2 * torch.rand(len(images), *shape, generator=generator) - 1)).to(images.device)
+
+    angle, scale, shift = drawn(ANGLE), 1 + drawn(SCALE), drawn(SHIFT, 2)
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    rows = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
+    grid = F.affine_grid(torch.cat([rows, shift[:, :, None]], 2), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, align_corners=False, padding_mode="border")
+    if images.shape[1] > 1:
+        middle, extent = (spec.high + spec.low) / 2, spec.high - spec.low
+        lit = extent * drawn(BRIGHTNESS, 1, 1, 1)
+        moved = middle + (moved - middle) * (1 + drawn(CONTRAST, 1, 1, 1)) + lit
+    return moved.clamp(spec.low, spec.high)

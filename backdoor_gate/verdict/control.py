@@ -1,0 +1,53 @@
+"""What the control leads one to expect: how weak a trigger each class, or pair, has by nature.
+
+The control (see `scan.control`) is another network than the candidate, so all its triggers are somewhat weaker or
+stronger than the candidate's. That is taken out by the median ratio of the two, where there are enough to take it from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backdoor_gate.verdict.statistics import FEWEST_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    from backdoor_gate.trigger_facts import Control
+    from backdoor_gate.verdict.confirm import Way
+
+NATURAL = 0.7
+"""Share of the expected strength from which a trigger is as weak as the images make it."""
+
+TINY = 1e-12
+
+
+def expected_strengths(
+    strengths: Mapping[Way, float | None], controls: Sequence[Control], ordinary: Container[Way] | None = None
+) -> dict[Way, float]:
+    """Return the strength that each trigger would have if nothing were planted; ways without one are left out.
+
+    Args:
+        strengths: of the candidate's triggers, None where censored.
+        controls: of the control's.
+        ordinary: the ways that the median ratio is taken over; None: all.
+    """
+    known = [found.strength for found in controls if found.strength is not None]
+    if not known:
+        return {}
+    # A trigger that the control has none of is at least as hard to find as the strongest that it has.
+    both = {
+        (found.source, found.target): (max(known) if found.strength is None else found.strength, own)
+        for found in controls
+        if (own := strengths.get((found.source, found.target))) is not None
+    }
+    ratios = [own / max(control, TINY) for way, (control, own) in both.items() if ordinary is None or way in ordinary]
+    usual = float(np.median(ratios)) if len(ratios) >= FEWEST_CLASSES else 1.0
+    return {way: usual * control for way, (control, _) in both.items()}
+
+
+def is_natural(strength: float | None, expected: float | None) -> bool:
+    """Tell whether a trigger is about as weak as the clean images make it; not where either is not known."""
+    return strength is not None and expected is not None and strength >= NATURAL * expected
