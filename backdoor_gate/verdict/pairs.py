@@ -95,7 +95,7 @@ class Residuals:
         alone = np.maximum(math.log(scale.alone) - self.values, math.log(scale.apart) - self.apart())
         unnatural = np.nan_to_num(math.log(NATURAL) - self.of_control, nan=math.inf)
         controlled = np.nan_to_num(math.log(scale.controlled) - self.values - self.of_control, nan=-math.inf)
-        return np.where(self.works, np.maximum(np.minimum(alone, unnatural), controlled), -math.inf)
+        return np.where(self.works, np.minimum(np.maximum(alone, controlled), unnatural), -math.inf)
 
 
 def residuals(pairs: Sequence[Pair], largest: float = math.inf, controls: Sequence[Control] = ()) -> Residuals | None:

@@ -47,7 +47,7 @@ def second(planted: str | None, leading: list[int], **changes: Any) -> tuple[con
 
 
 def test_a_planted_trigger_is_found_again() -> None:
-    (found,) = second("patch", [digits.TARGET, 5])
+    (found,) = second("patch", [digits.TARGET])
     assert (found.source, found.target) == (None, digits.TARGET)
     assert found.strength is not None
     assert found.success is not None

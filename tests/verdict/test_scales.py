@@ -29,20 +29,21 @@ def test_the_document_states_every_limit(name: str) -> None:
 
 
 def limits(scale: Scale) -> list[float]:
-    shares = (scale.of_median, scale.of_runner_up, scale.above_runner_up)
-    found = (scale.absolute, scale.absolute_few, *shares, scale.comparable if any(shares[:2]) else None)
+    shares = (scale.of_median, scale.of_runner_up, scale.of_control)
+    few = (scale.absolute_few, *(scale.few_controlled or ()))
+    found = (scale.absolute, *few, *shares, scale.above_runner_up, scale.comparable if any(shares) else None)
     return [limit for limit in found if limit is not None]
 
 
 def words(cell: str) -> str:
-    return f" {cell} ".replace(",", " ").replace("(", " ")
+    return f" {cell} ".replace(",", " ").replace(";", " ")
 
 
 @pytest.mark.parametrize("name", PAIR_SCALES)
 def test_the_document_states_the_limits_of_pairs(name: str) -> None:
     (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
     scale = PAIR_SCALES[name]
-    for limit in (scale.alone, scale.apart, scale.together, scale.largest):
+    for limit in (scale.alone, scale.apart, scale.controlled, scale.together, scale.largest):
         assert f" {limit:g} " in f"{row} ".replace(",", " ").replace(";", " "), f"{limit} is not in {row!r}"
 
 

@@ -23,7 +23,7 @@ from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
 from backdoor_gate.records import DataFacts, Job, Measured, NotApplicable, Progress, Scan
-from backdoor_gate.trigger_facts import Confirmation, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
 from backdoor_gate.worker.lockdown import Lockdown
@@ -108,6 +108,7 @@ def test_isolation_and_seed_are_the_parents_word() -> None:
 
 VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 SHARE = st.none() | st.floats(0, 1)
+CONTROL = {"source": None, "target": 2, "strength": 0.01}
 LOOK = {"source": None, "target": 2, "strength": 0.01, "success": 0.95, "likeness": 0.3}
 
 
@@ -128,6 +129,7 @@ def test_any_measurement_arrives_as_it_was_sent(
         artefacts=(Artefact("pattern", 0, array, source_class=2),),
         pairs=(Pair(2, 0, values[0] and abs(values[0]), None, 3.5), Pair(0, 1, None, 0.25, -1.0)),
         confirmations=() if success is None else (Confirmation(0, 1, None, success[0], -1.0),),
+        controls=() if success is None else (Control(2, 0, None), Control(0, 1, 0.5)),
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
     assert same_scan(hear(scan_bytes(scan)), scan)
@@ -194,6 +196,10 @@ def looked_at_without_triggers(document: dict[str, Any]) -> None:
     document["scan"]["evidence"][2] |= {"success": None, "confirmations": [LOOK]}
 
 
+def controlled_without_triggers(document: dict[str, Any]) -> None:
+    document["scan"]["evidence"][2] |= {"success": None, "controls": [CONTROL]}
+
+
 BARE = {"source_class": None, "example": 0, "prediction": None}
 MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
 
@@ -237,6 +243,12 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"success": 1.1}]), "success"),
         (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"likeness": -1.1}]), "likeness"),
         (at("scan", "evidence", 2, "confirmations", value=[LOOK | {"natural": True}]), "natural"),
+        (lambda d: d["scan"]["evidence"][2].pop("controls"), "missing key"),
+        (at("scan", "evidence", 2, "controls", value=[CONTROL | {"target": 3}]), "control of no trigger"),
+        (at("scan", "evidence", 2, "controls", value=[CONTROL | {"source": 1}]), "control of no trigger"),
+        (at("scan", "evidence", 2, "controls", value=[CONTROL, CONTROL]), "control twice of the same trigger"),
+        (at("scan", "evidence", 2, "controls", value=[CONTROL | {"strength": -0.1}]), "strength"),
+        (controlled_without_triggers, "control without clean images"),
         (looked_at_without_triggers, "second look without triggers"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [4, 5]}]), "shape"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"name": "note"}]), "name"),

@@ -1,0 +1,135 @@
+"""The control learns the classes from a few hundred images, depends on nothing else, and finds what is planted."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import pytest
+import torch
+from support import digits
+from torch import Tensor
+
+from backdoor_gate.records import InputSpec, Measured
+from backdoor_gate.scan import control, probes
+from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
+from backdoor_gate.scan.detectors.pair_inversion import PairPatch
+from backdoor_gate.scan.session import control_of
+from backdoor_gate.scan.subject import OutOfTimeError, Subject
+from backdoor_gate.scan.triggers import Images
+from backdoor_gate.verdict.control import expected_strengths
+
+SPEC = InputSpec((1, 16, 16))
+CPU = torch.device("cpu")
+
+
+@cache
+def trained(seed: int = 0) -> Subject:
+    found = control.train(digits.clean_images(), SPEC, digits.CLASSES, seed)
+    assert found is not None
+    return found
+
+
+def answers(subject: Subject, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return subject.logits(images)
+
+
+def test_it_learns_the_classes() -> None:
+    unseen, _ = digits.digits()
+    right = answers(trained(), unseen.images).argmax(dim=1) == unseen.labels
+    assert float(right.float().mean()) > 0.9
+
+
+def test_the_seed_alone_decides() -> None:
+    images = digits.clean_images().images[:50]
+    before = torch.random.get_rng_state()
+    torch.manual_seed(7)
+    again = control.train(digits.clean_images(), SPEC, digits.CLASSES, 0)
+    assert again is not None
+    torch.random.set_rng_state(before)
+    assert torch.equal(answers(again, images), answers(trained(), images))
+    assert not torch.equal(answers(trained(1), images), answers(trained(), images))
+
+
+def test_the_global_randomness_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    control.train(digits.clean_images()[:60], SPEC, digits.CLASSES, 0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 255.0)])
+def test_the_range_does_not_matter(low: float, high: float) -> None:
+    clean = digits.clean_images()
+    scaled = Images(low + (high - low) * clean.images, clean.labels)
+    found = control.train(scaled, InputSpec(SPEC.shape, low, high, mean=(0.1,), std=(3.0,)), digits.CLASSES, 0)
+    assert found is not None
+    right = answers(found, scaled.images).argmax(dim=1) == clean.labels
+    assert float(right.float().mean()) > 0.95
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 33, 40), (1, 100, 70)])
+def test_any_shape_will_do(shape: tuple[int, int, int]) -> None:
+    labels = torch.arange(40) % 2
+    images = Images(torch.rand((40, *shape), generator=torch.Generator().manual_seed(0)), labels)
+    found = control.train(images, InputSpec(shape), 2, 0)
+    assert found is not None
+    assert answers(found, images.images).shape == (40, 2)
+
+
+def test_too_few_images_make_none() -> None:
+    assert control.train(digits.clean_images()[:49], SPEC, digits.CLASSES, 0) is None
+
+
+def test_no_time_is_left() -> None:
+    with pytest.raises(OutOfTimeError):
+        control.train(digits.clean_images(), SPEC, digits.CLASSES, 0, time.monotonic() - 1)
+
+
+def test_synthetic_images_make_none() -> None:
+    subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
+    clean = probes.from_clean(digits.clean_images(), seed=0)
+    assert control_of(subject, probes.Probes(clean.optimise, clean.held_out, clean=False), 0) is None
+    assert control_of(subject, clean, 0) is not None
+
+
+def shares(planted: str | None) -> dict[int, float]:
+    """Return each class's share of what the control leads one to expect, by patches."""
+    subject = Subject(digits.loaded(digits.trained(planted)), SPEC, digits.CLASSES, CPU)
+    clean = probes.from_clean(digits.clean_images(), seed=0)
+    context = Context(subject, clean, {"steps": 60, "images": 8}, 0, 256 << 20, control=trained())
+    found = NeuralCleanse().measure(context)
+    assert isinstance(found, Measured)
+    assert [(each.source, each.target) for each in found.controls] == [(None, k) for k in range(10)]
+    expected = expected_strengths({(None, k): value for k, value in enumerate(found.values)}, found.controls)
+    return {k: (value or 0.0) / expected[None, k] for k, value in enumerate(found.values) if (None, k) in expected}
+
+
+def test_what_is_planted_is_far_below_the_control() -> None:
+    found = shares("patch")
+    assert min(found, key=found.__getitem__) == digits.TARGET
+    assert found[digits.TARGET] < 0.25
+    assert min(shares(None).values()) > 0.25
+
+
+def test_some_pairs_are_compared_the_leading_ones_among_them() -> None:
+    subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
+    clean = probes.from_clean(digits.clean_images(), seed=0)
+    context = Context(subject, clean, {"steps": 20, "images": 3}, 0, 256 << 20, control=trained())
+    found = PairPatch().measure(context)
+    assert isinstance(found, Measured)
+    ways = {(each.source, each.target) for each in found.controls}
+    assert 10 <= len(ways) <= 20
+    assert {(each.source, each.target) for each in found.confirmations} <= ways
+    assert {source for source, _ in ways} == set(range(10))
+
+
+def test_a_class_below_the_control_is_looked_at_again() -> None:
+    subject = Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
+    clean = probes.from_clean(digits.clean_images(), seed=0)
+    made = Context(subject, clean, {"steps": 60, "images": 8}, 0, 256 << 20, noise_classes=(digits.TARGET,))
+    made.control = trained()
+    found = NeuralCleanse().measure(made)
+    assert isinstance(found, Measured)
+    assert digits.TARGET in {each.target for each in found.confirmations}
