@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +21,7 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.loading.interface import LoadedModel
 from backdoor_gate.scan.subject import OutOfTimeError, Subject
-from backdoor_gate.scan.triggers.images import batches
-
-if TYPE_CHECKING:
-    from backdoor_gate.scan.triggers import Images
+from backdoor_gate.scan.triggers.images import Images, batches
 
 FEWEST_OF_CLASS = 5
 """Images per class, on average, below which no network learns the classes."""
@@ -66,14 +62,16 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     if len(images) < FEWEST_OF_CLASS * num_classes:
         return None
     device = images.labels.device
-    generator = torch.Generator().manual_seed(seed)
+    shrink = max(1, min(spec.shape[1:]) // LARGEST)
+    small = Images(F.avg_pool2d(images.images, shrink), images.labels)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = _network(spec, num_classes).to(device)
-    _fit(network, images, spec, generator, deadline)
-    network.eval().requires_grad_(requires_grad=False)
+    _fit(network, small, spec, torch.Generator().manual_seed(seed), deadline)
+    pooled = nn.Sequential(nn.AvgPool2d(shrink), network) if shrink > 1 else network
+    pooled.eval().requires_grad_(requires_grad=False)
     plain = InputSpec(spec.shape, spec.low, spec.high)
-    return Subject(LoadedModel(network, "control", None), plain, num_classes, device, deadline)
+    return Subject(LoadedModel(pooled, "control", None), plain, num_classes, device, deadline)
 
 
 class _Scaled(nn.Module):
@@ -88,9 +86,8 @@ class _Scaled(nn.Module):
 
 
 def _network(spec: InputSpec, num_classes: int) -> nn.Module:
-    channels, height, width = spec.shape
-    shrink = max(1, min(height, width) // LARGEST)
-    layers: list[nn.Module] = [_Scaled(spec), nn.AvgPool2d(shrink)] if shrink > 1 else [_Scaled(spec)]
+    channels = spec.shape[0]
+    layers: list[nn.Module] = [_Scaled(spec)]
     for wide, size, stride in ((WIDTH, 5, 2), (2 * WIDTH, 3, 2), (4 * WIDTH, 3, 1)):
         convolution = nn.Conv2d(channels, wide, size, stride, padding=size // 2)
         layers += [convolution, nn.BatchNorm2d(wide), nn.ReLU()]

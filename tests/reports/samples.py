@@ -204,6 +204,7 @@ def blocked() -> AuditReport:
         anomaly_index=9.127,
         p_value=3e-20,
         suspect_classes=(7,),
+        expected=(*(0.11 + index / 100 for index in range(9)), None),
         success=(None,) * 7 + (0.984, 0.9, 0.9),
         artefacts=patch(),
         confirmations=(Confirmation(None, 7, 0.0041, 0.968, 0.31),),
