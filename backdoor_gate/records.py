@@ -4,8 +4,7 @@
 Candidate ─worker→ Scan(Evidence…) ─verdict→ Decision ─audit→ AuditReport ─→ reports, tags
 ```
 
-Facts ("we could not look", with its reason) and judgements ("suspect") are separate types: a detector fills
-the former, only `verdict` fills the latter. No tensor library is imported here.
+Facts and judgements are separate types: a detector fills the former, only `verdict` the latter. No tensor library here.
 """
 
 from __future__ import annotations
@@ -167,9 +166,8 @@ class Progress:
     detector: int
     """Position in `Job.detectors` of the detector that is running."""
     done: int
-    """Steps of it that are done."""
     total: int
-    """Steps of it in all; at least 1."""
+    """Steps of it in all, at least 1, of which so many are `done`."""
     classes: tuple[int, int]
     """First and last class of the group that is running, inclusive."""
     seconds_left: float | None = None
@@ -196,8 +194,7 @@ class Measured:
     values: tuple[float | None, ...]
     """(K,) the statistic of each class in the detector's unit; None: right-censored, its trigger never succeeded."""
     success: tuple[float | None, ...] | None = None
-    """(K,) share of held-out images that the recovered trigger sends to the class, in [0, 1]; None for a class with too
-    few held-out images. The whole is None where the detector has no trigger to replay."""
+    """(K,) share of held-out images that the trigger sends there, in [0, 1], or None; None as a whole: no triggers."""
     verified: bool = False
     """True when `success` was measured on held-out clean images, False on synthetic probes."""
     cost: Cost = Cost()
@@ -236,10 +233,9 @@ Evidence = Measured | Inconclusive | NotApplicable
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The probes that were used."""
+    """The probes that were used: `clean` or `synthetic` ones."""
 
     kind: str
-    """`clean` or `synthetic`."""
     images: int
     accuracy: float | None
     """Of the model on the clean images, in [0, 1]; None without labels."""
@@ -328,8 +324,7 @@ class DetectorResult:
     unit: str = ""
     per_class: tuple[float | None, ...] = ()
     expected: tuple[float | None, ...] = ()
-    """(K,) what `per_class` would be if nothing were planted, see `verdict.control`; None where that is not known.
-    Empty without a control, and for pairs."""
+    """(K,) the same if nothing were planted, see `verdict.control`; None: not known. Empty without a control."""
     success: tuple[float | None, ...] | None = None
     unmeasured: tuple[int, ...] = ()
     cost: Cost = Cost()
