@@ -34,11 +34,13 @@ class Probes:
         optimise: the first half.
         held_out: the second half.
         clean: True for the pipeline's own images, False for synthetic ones: then success is not verified.
+        labelled: whether the labels are the pipeline's own, not the network's answers.
     """
 
     optimise: Images
     held_out: Images
     clean: bool
+    labelled: bool = False
 
     def __len__(self) -> int:
         """Return the number of images in both halves."""
@@ -50,7 +52,7 @@ class Probes:
         return Images(torch.cat([half.images for half in halves]), torch.cat([half.labels for half in halves]))
 
 
-def from_clean(images: Images, seed: int) -> Probes:
+def from_clean(images: Images, seed: int, *, labelled: bool = True) -> Probes:
     """Split clean images in two halves, class by class.
 
     Each class is shuffled by the seed and dealt out alternately, so that both halves hold the same mix. The first
@@ -65,7 +67,7 @@ def from_clean(images: Images, seed: int) -> Probes:
         halves[1 - position % 2].append(members[1::2])
     first, second = (torch.cat(half) for half in halves)
     first, second = (half[torch.randperm(len(half), generator=generator)] for half in (first, second))
-    return Probes(images[first], images[second], clean=True)
+    return Probes(images[first], images[second], clean=True, labelled=labelled)
 
 
 def synthetic(subject: Subject, seed: int) -> Probes:

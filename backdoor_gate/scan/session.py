@@ -117,7 +117,7 @@ def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Pro
     predicted = probes.predict(subject, images)
     labels = predicted if clean.labels is None else clean.labels.to(subject.device)
     accuracy = None if clean.labels is None else float((predicted == labels).float().mean())
-    split = probes.from_clean(Images(images, labels), seed)
+    split = probes.from_clean(Images(images, labels), seed, labelled=clean.labels is not None)
     if min(len(split.optimise), len(split.held_out)) < 2:
         raise UsageError(
             f"{len(images)} clean images are too few to hold half of them out",
@@ -189,8 +189,11 @@ def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...
 
 
 def control_of(subject: Subject, images: Probes, seed: int) -> Subject | None:
-    """Return the control; None without clean images, or where they do not make one."""
-    if not images.clean:
+    """Return the control; None without labelled images, or where they do not make one.
+
+    Labels that are the candidate's own answers would let it choose what is weak by nature.
+    """
+    if not images.labelled:
         return None
     try:
         return control.train(images.all(), subject.spec, subject.num_classes, seed, subject.deadline)

@@ -11,7 +11,8 @@ from support import digits
 from torch import Tensor
 
 from backdoor_gate.records import InputSpec, Measured
-from backdoor_gate.scan import control, probes
+from backdoor_gate.scan import control, probes, session
+from backdoor_gate.scan.data import CleanImages
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch
@@ -87,11 +88,18 @@ def test_no_time_is_left() -> None:
         control.train(digits.clean_images(), SPEC, digits.CLASSES, 0, time.monotonic() - 1)
 
 
-def test_synthetic_images_make_none() -> None:
+def test_the_candidates_own_answers_make_none() -> None:
     subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
-    clean = probes.from_clean(digits.clean_images(), seed=0)
-    assert control_of(subject, probes.Probes(clean.optimise, clean.held_out, clean=False), 0) is None
-    assert control_of(subject, clean, 0) is not None
+    assert control_of(subject, probes.from_clean(digits.clean_images(), seed=0), 0) is not None
+    assert control_of(subject, probes.from_clean(digits.clean_images(), seed=0, labelled=False), 0) is None
+    assert control_of(subject, probes.synthetic(subject, seed=0), 0) is None
+    clean = digits.clean_images()
+    labelled, facts = session.prepare(subject, CleanImages(clean.images, clean.labels, len(clean), ""), 0)
+    assert labelled.labelled
+    assert facts.accuracy is not None
+    unlabelled, facts = session.prepare(subject, CleanImages(clean.images, None, len(clean), ""), 0)
+    assert not unlabelled.labelled
+    assert facts.accuracy is None
 
 
 def shares(planted: str | None) -> dict[int, float]:

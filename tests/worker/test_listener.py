@@ -200,6 +200,11 @@ def controlled_without_triggers(document: dict[str, Any]) -> None:
     document["scan"]["evidence"][2] |= {"success": None, "controls": [CONTROL]}
 
 
+def controlled_without_labels(document: dict[str, Any]) -> None:
+    document["scan"]["data"]["accuracy"] = None
+    document["scan"]["evidence"][2]["controls"] = [CONTROL]
+
+
 BARE = {"source_class": None, "example": 0, "prediction": None}
 MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
 
@@ -248,7 +253,8 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (at("scan", "evidence", 2, "controls", value=[CONTROL | {"source": 1}]), "control of no trigger"),
         (at("scan", "evidence", 2, "controls", value=[CONTROL, CONTROL]), "control twice of the same trigger"),
         (at("scan", "evidence", 2, "controls", value=[CONTROL | {"strength": -0.1}]), "strength"),
-        (controlled_without_triggers, "control without clean images"),
+        (controlled_without_triggers, "control without triggers"),
+        (controlled_without_labels, "control without labels"),
         (looked_at_without_triggers, "second look without triggers"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"shape": [4, 5]}]), "shape"),
         (at("scan", "evidence", 2, "artefacts", value=[MASK | {"name": "note"}]), "name"),
