@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backdoor_gate.verdict.control import expected_strengths, is_natural
-from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.scales import SCALES, Scale
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Measured
     from backdoor_gate.verdict.confirm import Way
-    from backdoor_gate.verdict.scales import Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,18 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     others = _without_noise(evidence, scale)
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
-    own = scale.of_noise if of_noise and scale.of_noise is not None else scale
     values = tuple(evidence.values[k] for k in left)
     expected = expected_of_classes(evidence)
     usual = expected[class_index] if expected else None
+    own = _of_noise(scale, usual) if of_noise else scale
     return Comparison(own, values, left.index(class_index), few, of_noise, usual)
+
+
+def _of_noise(scale: Scale, expected: float | None) -> Scale:
+    """Return the limits of a class of noise: where the control tells what is to be expected, that alone counts."""
+    if expected is None and scale.of_noise is not None:
+        return scale.of_noise
+    return Scale(of_control=scale.of_control, comparable=scale.comparable, outliers=False)
 
 
 def expected_of_classes(evidence: Measured) -> tuple[float | None, ...]:

@@ -40,7 +40,7 @@ class Scale:
             that are logarithms already).
         max_unmeasured: share of classes that may be censored before the measurement counts as missing; None leaves
             it to the policy. Most warps never reach any class, so theirs may all be.
-        of_noise: limits of the classes that plain noise leads to; None: the same as of all.
+        of_noise: limits of the classes that plain noise leads to, where there is no control; None: the same as of all.
     """
 
     absolute: float | None = None
@@ -60,34 +60,34 @@ class Scale:
 
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
-    "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=3.0, outliers=False)),
+    "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
     "neural_cleanse": Scale(
         absolute=0.012,
         absolute_few=0.01,
         of_median=0.22,
         of_runner_up=0.35,
-        of_control=0.25,
+        of_control=0.2,
         few_controlled=(0.015, 0.45),
         comparable=0.03,
         supports=0.8,
-        of_noise=Scale(absolute=0.012, of_median=0.17, of_control=0.25, comparable=0.03, outliers=False),
+        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False),
     ),
     "spectral_inversion": Scale(
         absolute_few=0.08,
         of_median=0.35,
         of_runner_up=0.5,
-        of_control=0.33,
+        of_control=0.3,
         comparable=0.36,
         supports=0.8,
-        of_noise=Scale(absolute=0.12, of_control=0.33, comparable=0.36, outliers=False),
+        of_noise=Scale(absolute=0.12, outliers=False),
     ),
     "frequency_inversion": Scale(
         of_median=0.25,
         of_runner_up=0.4,
-        of_control=0.24,
+        of_control=0.2,
         comparable=0.8,
         supports=0.8,
-        of_noise=Scale(absolute=0.35, of_control=0.24, comparable=0.8, outliers=False),
+        of_noise=Scale(absolute=0.35, outliers=False),
     ),
     "warp_inversion": Scale(
         absolute=0.6,

@@ -75,7 +75,7 @@ def test_a_margin_that_noise_explains_must_be_larger() -> None:
     margins = Measured("max_margin", tuple(values))
     assert judged(margins).suspect_classes == (8,)
     assert judged(replace(margins, noise_classes=(8,))).suspect_classes == ()
-    assert judged(replace(margins, values=(*values[:8], 70.0, 20), noise_classes=(8,))).suspect_classes == (8,)
+    assert judged(replace(margins, values=(*values[:8], 95.0, 20), noise_classes=(8,))).suspect_classes == (8,)
 
 
 @given(
