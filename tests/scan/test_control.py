@@ -13,6 +13,7 @@ from torch import Tensor
 from backdoor_gate.records import InputSpec, Measured
 from backdoor_gate.scan import control, probes, session
 from backdoor_gate.scan.data import CleanImages
+from backdoor_gate.scan.detectors import inversion
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch
@@ -133,7 +134,9 @@ def test_some_pairs_are_compared_the_leading_ones_among_them() -> None:
     assert {source for source, _ in ways} == set(range(10))
 
 
-def test_a_class_below_the_control_is_looked_at_again() -> None:
+def test_a_class_below_the_control_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if it comes last by its strength."""
+    monkeypatch.setattr(inversion, "HANDICAP", 1e6)
     subject = Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
     clean = probes.from_clean(digits.clean_images(), seed=0)
     made = Context(subject, clean, {"steps": 60, "images": 8}, 0, 256 << 20, noise_classes=(digits.TARGET,))
