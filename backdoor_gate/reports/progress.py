@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ScanProgress:
-    """A bar over all detectors on a terminal; elsewhere one plain line as each detector starts.
+    """A bar over all detectors, some of which run side by side; off a terminal one plain line as each starts.
 
     Use as a context manager, and give every `records.Progress` to `update`.
 
@@ -30,7 +30,7 @@ class ScanProgress:
     def __init__(self, console: Console, detectors: Sequence[str]) -> None:
         self._console = console
         self._detectors = [terminal(name, 40) for name in detectors]
-        self._announced: set[int] = set()
+        self._shares: dict[int, float] = {}
         self._task: TaskID | None = None
         self._bar = Progress(
             SpinnerColumn(),
@@ -61,20 +61,22 @@ class ScanProgress:
         if not self._detectors:
             return
         position = min(max(progress.detector, 0), len(self._detectors) - 1)
-        name = f"{self._detectors[position]} ({position + 1}/{len(self._detectors)})"
+        share = min(max(progress.done / max(progress.total, 1), 0.0), 1.0)
+        begins = position not in self._shares
+        self._shares[position] = max(share, self._shares.get(position, 0.0))
+        name = self._detectors[position]
         if self._task is not None:
-            share = min(max(progress.done / max(progress.total, 1), 0.0), 1.0)
             first, last = progress.classes
             classes = f"class {first}" if first == last else f"classes {first} to {last}"
             self._bar.update(
                 self._task,
-                completed=position + share,
-                description=f"{name}, {classes}",
+                completed=sum(self._shares.values()),
+                description=f"{name} ({position + 1}/{len(self._detectors)}), {classes}",
                 left=_time_left(progress.seconds_left),
             )
-        elif position not in self._announced:
-            self._announced.add(position)
-            self._console.print(f"measuring {name}", markup=False, highlight=False, soft_wrap=True)
+        elif begins:
+            counted = f"{name} ({len(self._shares)}/{len(self._detectors)})"
+            self._console.print(f"measuring {counted}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _time_left(seconds: float | None) -> str:

@@ -40,6 +40,16 @@ _ATTENTION = ("attention", "bmm", "layer_norm")
 """In the names of operators that bfloat16 slows down on a processor."""
 
 
+def ask_for_instructions() -> None:
+    """Let torch ask the kernel for the processor's matrix units, as it does at its first operator in bfloat16.
+
+    A worker that has locked itself down may not ask any more, and would go without: 1.6 times the time, measured.
+    """
+    if has_instructions(torch.device("cpu")):
+        images, kernels = torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3)
+        torch.conv2d(images.bfloat16(), kernels.bfloat16())
+
+
 def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     """Tell whether the passes that lead a search are to be in bfloat16.
 

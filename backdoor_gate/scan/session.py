@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +31,7 @@ from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context, Weakest
+from backdoor_gate.scan.streams import in_streams, streams_of
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers.images import Images
 
@@ -133,10 +135,8 @@ class _Clock:
 
     started: float
     planned: int
-    already: int
 
-    def seconds_left(self, passes: int) -> float | None:
-        done = passes - self.already
+    def seconds_left(self, done: int) -> float | None:
         if done <= 0:
             return None
         return max(0.0, (time.monotonic() - self.started) * (self.planned - done) / done)
@@ -149,7 +149,9 @@ def run_detectors(
     on_progress: OnProgress,
     keep: Callable[[str, Weakest], None] = lambda *_: None,
 ) -> tuple[Evidence, ...]:
-    """Run every detector of the job, in its order; a failure of one is evidence, and the others still run.
+    """Run every detector of the job, begun in its order; a failure of one is evidence, and the others still run.
+
+    There is one at a time on each core, see `scan.streams`, beside the training of the control, which is begun first.
 
     Args:
         job: what to run.
@@ -159,25 +161,31 @@ def run_detectors(
         keep: takes the name of a detector and the weakest trigger that it found.
     """
     by_name = {detector.name: detector for detector in DETECTORS}
-    activation_bytes = free_for_activations(job.limits.memory, subject.device)
+    streams = streams_of(subject.device)
+    activation_bytes = free_for_activations(job.limits.memory, subject.device) // streams
     of_noise = noise_classes(subject, images, job.seed)
-    clean_network = control_of(subject, images, job.seed)
-    pairs = []
-    for position, plan in enumerate(job.detectors):
+    pairs: list[tuple[Detector, Context]] = []
+    telling = Lock()
+    with in_streams(streams) as pool:
+        wanted = any(by_name[plan.name].controlled for plan in job.detectors)
+        trained = pool.submit(control_of, subject, images, job.seed) if wanted else None
+        for position, plan in enumerate(job.detectors):
 
-        def report(done: int, total: int, first: int, last: int, position: int = position) -> None:
-            left = clock.seconds_left(subject.passes)
-            on_progress(Progress(position, done, max(1, total), (first, last), left))
+            def report(done: int, total: int, first: int, last: int, position: int = position) -> None:
+                with telling:
+                    left = clock.seconds_left(sum(context.subject.passes for _, context in pairs))
+                    on_progress(Progress(position, done, max(1, total), (first, last), left))
 
-        own = partial(keep, plan.name)
-        context = Context(
-            subject, images, plan.settings, job.seed, activation_bytes, report, own, of_noise, clean_network
-        )
-        pairs.append((by_name[plan.name], context))
-    planned = sum(detector.planned_passes(context) for detector, context in pairs)
-    planned += embedding.planned_passes(images.held_out)
-    clock = _Clock(time.monotonic(), max(1, planned), subject.passes)
-    return tuple(run_one(detector, context) for detector, context in pairs)
+            own = partial(keep, plan.name)
+            alone = subject.counted_apart()
+            context = Context(alone, images, plan.settings, job.seed, activation_bytes, report, own, of_noise)
+            context.control = None if trained is None else trained.result
+            pairs.append((by_name[plan.name], context))
+        planned = sum(detector.planned_passes(context) for detector, context in pairs)
+        planned += embedding.planned_passes(images.held_out)
+        clock = _Clock(time.monotonic(), max(1, planned))
+        running = [pool.submit(run_one, detector, context) for detector, context in pairs]
+        return tuple(each.result() for each in running)
 
 
 def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:

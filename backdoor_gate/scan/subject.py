@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,6 +72,12 @@ class Subject:
         self.gives_probabilities = _are_probabilities(output)
         fold(self._network, lambda: self._output(probes))
         self.halved = precision.pays(lambda: self._output(probes), device)
+
+    def counted_apart(self) -> Subject:
+        """Return the same network with a count of passes of its own."""
+        other = copy(self)
+        other.passes = 0
+        return other
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (N, K) logits of (N, C, H, W) images in the input range.

@@ -128,6 +128,7 @@ def test_a_terminal_gets_detector_classes_and_time_left() -> None:
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=True, color_system=None)
     with ScanProgress(console, NAMES) as progress:
+        progress.update(Progress(0, 10, 10, (0, 9), 90.0))
         progress.update(Progress(1, 5, 10, (0, 4), 75.4))
         progress._bar.refresh()
         assert progress._bar.tasks[0].percentage == pytest.approx(75.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +18,7 @@ from backdoor_gate.scan import precision
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
 from backdoor_gate.scan.triggers.families import Patch
+from backdoor_gate.worker import main as worker_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,3 +158,24 @@ def test_both_count_their_images(instructions: None) -> None:
     subject.leading(images(5))
     subject.logits(images(3))
     assert subject.passes == before + 8
+
+
+ASKED = """
+import ctypes, sys
+from backdoor_gate.scan import precision
+precision.ask_for_instructions()
+granted = ctypes.c_ulong()
+ctypes.CDLL(None).syscall(158, 0x1022, ctypes.byref(granted))  # arch_prctl, ARCH_GET_XCOMP_PERM
+sys.exit(0 if granted.value >> 18 & 1 else 1)
+"""
+"""Leaves with 0 if the kernel has granted the process the tiles of AMX."""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not torch.cpu.get_capabilities().get("amx_bf16"), reason="no AMX to ask for"
+)
+def test_the_matrix_units_are_asked_for_before_a_worker_locks_itself_down() -> None:
+    """Its filter lets no such call through, and without them a scan takes 1.6 times as long."""
+    assert subprocess.run([sys.executable, "-c", ASKED], check=False, timeout=120).returncode == 0
+    source = inspect.getsource(worker_main._work)
+    assert source.index("ask_for_instructions()") < source.index("after_imports(")

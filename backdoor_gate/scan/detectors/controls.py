@@ -41,11 +41,12 @@ def strengths_of_control(  # noqa: PLR0913, PLR0917 (the triggers, and the halve
         held_out: the others.
         from_source: whether each arm moves one class.
     """
-    if context.control is None or not chosen:
+    control = context.control() if context.control is not None and chosen else None
+    if control is None:
         return ()
     at = torch.tensor(sorted(chosen), dtype=torch.int64)
     arms = Arms(inverted.arms.target[at], inverted.arms.source[at]).to(optimise.labels.device)
-    silent = replace(context, subject=context.control, report=lambda *_: None)
+    silent = replace(context, subject=control, report=lambda *_: None)
     try:
         found = invert_arms(silent, family, arms, optimise, held_out)
     except FloatingPointError:

@@ -18,6 +18,7 @@ class FinalLayerStatistics:
     """
 
     name: ClassVar[str] = "final_layer"
+    controlled: ClassVar[bool] = False
 
     def planned_passes(self, context: Context) -> int:
         """No image is used."""

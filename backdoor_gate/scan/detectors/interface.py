@@ -52,7 +52,8 @@ class Context:
         activation_bytes: memory that the activations of one batch may take.
         keep: takes the weakest trigger that was found.
         noise_classes: those that plain noise leads to, see `scan.noise`.
-        control: a network trained on the clean images alone, see `scan.control`; None without enough of them.
+        control: waits for the network trained on the clean images alone, see `scan.control`, and returns it, or None
+            where they do not make one; None: there is none to wait for.
     """
 
     subject: Subject
@@ -63,13 +64,15 @@ class Context:
     report: Callable[[int, int, int, int], None] = field(default=lambda *_: None)
     keep: Callable[[Weakest], None] = field(default=lambda _: None)
     noise_classes: tuple[int, ...] = ()
-    control: Subject | None = None
+    control: Callable[[], Subject | None] | None = None
 
 
 class Detector(Protocol):
     """One way of looking for a backdoor. Leaves the network and the global random state alone."""
 
     name: ClassVar[str]
+    controlled: ClassVar[bool]
+    """Whether it looks at the control, too."""
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images that `measure` will put through the network; only the progress display uses it."""

@@ -36,7 +36,6 @@ class InversionDetector:
     name: ClassVar[str]
     family: ClassVar[type[TriggerFamily]]
     controlled: ClassVar[bool] = True
-    """Whether the control is inverted, too."""
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""

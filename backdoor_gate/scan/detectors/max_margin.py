@@ -27,6 +27,7 @@ class MaxMargin:
     """
 
     name: ClassVar[str] = "max_margin"
+    controlled: ClassVar[bool] = False
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""

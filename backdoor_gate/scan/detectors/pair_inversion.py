@@ -44,6 +44,7 @@ class PairInversion:
 
     name: ClassVar[str]
     family: ClassVar[type[TriggerFamily]]
+    controlled: ClassVar[bool] = True
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
