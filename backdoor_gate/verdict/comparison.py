@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backdoor_gate.verdict.control import expected_strengths, is_natural
+from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
 from backdoor_gate.verdict.scales import SCALES, Scale
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
@@ -30,6 +30,7 @@ class Comparison:
         few: whether there are too few classes to compare: then only absolute limits count.
         of_noise: whether noise leads to it.
         expected: its strength if nothing were planted, see `verdict.control`; None: unknown.
+        natural_from: strength from which it is as weak as the clean images make it; None: unknown.
     """
 
     scale: Scale
@@ -38,6 +39,7 @@ class Comparison:
     few: bool
     of_noise: bool
     expected: float | None = None
+    natural_from: float | None = None
 
     @property
     def value(self) -> float | None:
@@ -47,7 +49,7 @@ class Comparison:
     @property
     def natural(self) -> bool:
         """Whether the class is about as weak as the clean images make it."""
-        return is_natural(self.value, self.expected)
+        return self.value is not None and self.natural_from is not None and self.value >= self.natural_from
 
 
 def compared(evidence: Measured, class_index: int) -> Comparison:
@@ -57,10 +59,14 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
     values = tuple(evidence.values[k] for k in left)
-    expected = expected_of_classes(evidence)
-    usual = expected[class_index] if expected else None
+    usual, excusing = (_at(expected_of_classes(evidence, least), class_index) for least in (0.0, LEAST_USUAL))
     own = _of_noise(scale, usual) if of_noise else scale
-    return Comparison(own, values, left.index(class_index), few, of_noise, usual)
+    natural_from = None if excusing is None else NATURAL * excusing
+    return Comparison(own, values, left.index(class_index), few, of_noise, usual, natural_from)
+
+
+def _at(expected: tuple[float | None, ...], class_index: int) -> float | None:
+    return expected[class_index] if expected else None
 
 
 def _of_noise(scale: Scale, expected: float | None) -> Scale:
@@ -70,10 +76,15 @@ def _of_noise(scale: Scale, expected: float | None) -> Scale:
     return Scale(of_control=scale.of_control, comparable=scale.comparable, outliers=False)
 
 
-def expected_of_classes(evidence: Measured) -> tuple[float | None, ...]:
-    """Return the (K,) values that the control leads one to expect, None where it does not tell; empty without any."""
+def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float | None, ...]:
+    """Return the (K,) values that the control leads one to expect, None where it does not tell; empty without any.
+
+    Args:
+        evidence: with its controls.
+        least: as in `expected_strengths`.
+    """
     strengths: dict[Way, float | None] = {(None, k): value for k, value in enumerate(evidence.values)}
-    found = expected_strengths(strengths, evidence.controls)
+    found = expected_strengths(strengths, evidence.controls, least=least)
     return tuple(found.get(way) for way in strengths) if found else ()
 
 

@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 NATURAL = 0.45
 """Share of the expected strength from which a trigger is as weak as the images make it."""
 
+LEAST_USUAL = 0.5
+"""Median ratio that excuses at most: a candidate with a trigger in most of its classes must not pass for one whose
+triggers are all somewhat weaker."""
+
 TINY = 1e-12
 
 
 def expected_strengths(
-    strengths: Mapping[Way, float | None], controls: Sequence[Control], ordinary: Container[Way] | None = None
+    strengths: Mapping[Way, float | None],
+    controls: Sequence[Control],
+    ordinary: Container[Way] | None = None,
+    least: float = 0.0,
 ) -> dict[Way, float]:
     """Return the strength that each trigger would have if nothing were planted; ways without one are left out.
 
@@ -33,6 +40,7 @@ def expected_strengths(
         strengths: of the candidate's triggers, None where censored.
         controls: of the control's.
         ordinary: the ways that the median ratio is taken over; None: all.
+        least: the ratio is taken for no less.
     """
     known = [found.strength for found in controls if found.strength is not None]
     if not known:
@@ -44,7 +52,7 @@ def expected_strengths(
         if (own := strengths.get((found.source, found.target))) is not None
     }
     ratios = [own / max(control, TINY) for way, (control, own) in both.items() if ordinary is None or way in ordinary]
-    usual = float(np.median(ratios)) if len(ratios) >= FEWEST_CLASSES else 1.0
+    usual = max(float(np.median(ratios)), least) if len(ratios) >= FEWEST_CLASSES else 1.0
     return {way: usual * control for way, (control, _) in both.items()}
 
 

@@ -17,7 +17,7 @@ from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
-from backdoor_gate.verdict.control import NATURAL, is_natural
+from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
@@ -117,7 +117,8 @@ def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
         if index is not None and among.scale.outliers and value == extreme and value <= among.scale.comparable:
             found.append(index)
         if found:
-            unnatural = math.inf if among.expected is None else math.log(NATURAL * among.expected / max(value, TINY))
+            excuse = among.natural_from
+            unnatural = math.inf if excuse is None else math.log(max(excuse, TINY) / max(value, TINY))
             scores[k] = _bounded(min(max(found), unnatural))
     return scores
 

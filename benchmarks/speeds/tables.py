@@ -92,14 +92,14 @@ def _scan(figures: Figures) -> list[str]:
     for name, planned in figures["passes"].items():
         own = done.get("detectors", {}).get(name, {})
         rows.append(
-            [name, *planned.values(), own.get("passes", "–"), own.get("cpu_seconds", "–"), own.get("status", "–")]
+            [name, *planned.values(), own.get("passes", "–"), own.get("wall_seconds", "–"), own.get("status", "–")]
         )
     total = figures["passes_in_all"]
     result = figures["told"]
     lines = [
         f"{figures['network']}, {figures['threads']} threads.",
         "",
-        *table(["detector", "leading passes", "evidence passes", "passes done", "CPU s", "status"], rows),
+        *table(["detector", "leading passes", "evidence passes", "passes done", "wall s", "status"], rows),
         "",
         f"In all {total['leading']} leading and {total['evidence']} evidence passes; from the measured rates",
         f"{result['cpu_seconds']} s of CPU, {result['wall_seconds']} s of wall.",

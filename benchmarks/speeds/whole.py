@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.records import Cost, Measured
+from backdoor_gate.catalogue import BY_NAME, DetectorPlan
+from backdoor_gate.catalogue import DETECTORS as SPECS
+from backdoor_gate.records import Cost, Declared, Job, Limits, Measured
 from backdoor_gate.scan import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.confirmation import looked_at
@@ -17,7 +19,7 @@ from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.pair_inversion import PairInversion
 from backdoor_gate.scan.precision import has_instructions
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
-from backdoor_gate.scan.session import free_for_activations, run_one
+from backdoor_gate.scan.session import free_for_activations, run_detectors
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
@@ -62,7 +64,7 @@ def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> di
         "told": {"cpu_seconds": round(told["per_cpu_second"], 1), "wall_seconds": round(told["per_second"], 1)},
     }
     if told["per_second"] <= most_seconds:
-        result["done"] = done(contexts)
+        result["done"] = done(subject, split, seed)
     return result
 
 
@@ -78,9 +80,7 @@ def spread(network: nn.Module, images: Tensor) -> None:
 
 def context(subject: Subject, split: probes.Probes, name: str, seed: int) -> Context:
     """Return what a scan gives a detector."""
-    made = BY_NAME[name].settings()
-    settings = {setting: getattr(made, setting) for setting in made.__slots__}  # type: ignore[attr-defined]
-    return Context(subject, split, settings, seed, free_for_activations(MEMORY, subject.device))
+    return Context(subject, split, defaults(name), seed, free_for_activations(MEMORY, subject.device))
 
 
 def passes(detector: Detector, given: Context) -> dict[str, int]:
@@ -115,18 +115,41 @@ def measured_rates(subject: Subject, images: Images, wanted: int) -> dict[str, d
     return {name: least(found).rates(times * len(chunk)) for name, found in samples.items()}
 
 
-def done(contexts: dict[str, Context]) -> dict[str, Any]:
-    """Run every detector once, one after the other, as a scan does."""
-    watch, rows = Stopwatch(), {}
-    for detector in DETECTORS:
-        own = Stopwatch()
-        evidence = run_one(detector, contexts[detector.name])
-        spent, cost = own.read(), getattr(evidence, "cost", Cost())
-        rows[detector.name] = {
-            "status": "measured" if isinstance(evidence, Measured) else evidence.reason,
-            "passes": cost.model_passes,
-            "cpu_seconds": round(spent.cpu, 2),
-            "wall_seconds": round(spent.wall, 2),
-        }
+def done(subject: Subject, split: probes.Probes, seed: int) -> dict[str, Any]:
+    """Run every detector once, as a scan does: side by side, and beside the control's training."""
+    watch = Stopwatch()
+    evidence = run_detectors(order(seed), subject, split, lambda _: None)
     spent = watch.read()
+    rows = {
+        each.detector: {
+            "status": "measured" if isinstance(each, Measured) else each.reason,
+            "passes": cost.model_passes,
+            "wall_seconds": round(cost.seconds, 2),
+        }
+        for each in evidence
+        for cost in [getattr(each, "cost", Cost())]
+    }
     return {"cpu_seconds": round(spent.cpu, 1), "wall_seconds": round(spent.wall, 1), "detectors": rows}
+
+
+def order(seed: int) -> Job:
+    """Return the order of a scan with all detectors at their default settings; nothing is loaded."""
+    return Job(
+        candidate=Path(),
+        formats=(),
+        declared=Declared(),
+        signature=None,
+        architecture=None,
+        data=None,
+        max_images=IMAGES,
+        detectors=tuple(DetectorPlan(each.name, each.required, defaults(each.name)) for each in SPECS),
+        device="auto",
+        seed=seed,
+        limits=Limits(3600, MEMORY),
+    )
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Return a detector's settings where the policy has none."""
+    made = BY_NAME[name].settings()
+    return {setting: getattr(made, setting) for setting in made.__slots__}  # type: ignore[attr-defined]

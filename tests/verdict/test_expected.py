@@ -178,3 +178,12 @@ def test_what_the_control_has_no_trigger_for_is_at_least_as_hard() -> None:
 
 def test_without_a_control_nothing_is_expected() -> None:
     assert judged(clean("neural_cleanse")).expected == ()
+
+
+def test_triggers_in_all_classes_do_not_excuse_each_other() -> None:
+    """Each is what the median of them leads one to expect, and far below what the control needs."""
+    evidence = with_values("neural_cleanse", [0.004 + 0.0001 * k for k in range(10)])
+    result = judged(controlled(evidence, *[0.06] * 10))
+    assert result.blocking
+    assert len(result.suspect_classes) == 10
+    assert not judged(controlled(evidence, *[0.006] * 10)).blocking
