@@ -57,6 +57,7 @@ main.orders.decode = stop
 if sys.argv[2] == "bare":
     scan = types.ModuleType("backdoor_gate.scan")
     scan.session = types.ModuleType("backdoor_gate.scan.session")
+    scan.session.get_ready = lambda: None
     sys.modules |= {"backdoor_gate.scan": scan, "backdoor_gate.scan.session": scan.session}
 main.main(int(sys.argv[-1]))
 os._exit(0)

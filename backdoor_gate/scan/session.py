@@ -26,7 +26,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.scan import control, embedding, loading, noise, probes
+from backdoor_gate.scan import control, embedding, loading, noise, precision, probes
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
@@ -59,6 +59,11 @@ FAILURES = (UnmeasuredError, ArithmeticError, IndexError, ValueError, RuntimeErr
 """What torch and a network raise, and what is raised when the time is over."""
 
 OnProgress = Callable[[Progress], None]
+
+
+def get_ready() -> None:
+    """Do what a worker may not do any more once it has locked itself down."""
+    precision.ask_for_instructions()
 
 
 def measure(job: Job, on_progress: OnProgress) -> Scan:

@@ -68,9 +68,9 @@ def explain(error: Exception) -> GateError:
 def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
     """Import torch, close the last doors, show that they are closed, and do the job in the time that is left then."""
     # Imports torch and starts threads: only behind the limits and Landlock, which covers one thread.
-    from backdoor_gate.scan import precision, session  # noqa: PLC0415
+    from backdoor_gate.scan import session  # noqa: PLC0415
 
-    precision.ask_for_instructions()
+    session.get_ready()
     if order.gpu and not _start_gpu():
         lockdown.limit_memory(order.memory)
     lockdown.after_imports(order, reached)

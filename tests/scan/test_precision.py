@@ -178,4 +178,4 @@ def test_the_matrix_units_are_asked_for_before_a_worker_locks_itself_down() -> N
     """Its filter lets no such call through, and without them a scan takes 1.6 times as long."""
     assert subprocess.run([sys.executable, "-c", ASKED], check=False, timeout=120).returncode == 0
     source = inspect.getsource(worker_main._work)
-    assert source.index("ask_for_instructions()") < source.index("after_imports(")
+    assert source.index("get_ready()") < source.index("after_imports(")

@@ -31,7 +31,7 @@ from worker_records import make_scan
 def measure(job, report):
     import os, resource, time
     %s
-scan.session.measure = measure
+scan.session.measure, scan.session.get_ready = measure, lambda: None
 main.main(int(sys.argv[-1]))
 """
 
