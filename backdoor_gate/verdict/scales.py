@@ -76,7 +76,7 @@ SCALES: dict[str, Scale] = {
         absolute_few=0.08,
         of_median=0.35,
         of_runner_up=0.5,
-        of_control=0.3,
+        of_control=0.33,
         comparable=0.36,
         supports=0.8,
         of_noise=Scale(absolute=0.12, outliers=False),
@@ -84,7 +84,7 @@ SCALES: dict[str, Scale] = {
     "frequency_inversion": Scale(
         of_median=0.25,
         of_runner_up=0.4,
-        of_control=0.2,
+        of_control=0.24,
         comparable=0.8,
         supports=0.8,
         of_noise=Scale(absolute=0.35, outliers=False),
