@@ -17,7 +17,7 @@ from backdoor_gate.records import Measured
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
-from backdoor_gate.verdict.control import is_natural
+from backdoor_gate.verdict.control import TINY, is_natural
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 INDEX_RATE = 0.01 / 3
 """False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
-
-TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
