@@ -51,7 +51,7 @@ def clean_file(meta: dict[str, Any]) -> Path:
 def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Job:
     """Return the scan of one network with every detector at its default settings."""
     kwargs = tuple(sorted(meta["architecture"]["kwargs"].items()))
-    plans = tuple(DetectorPlan(spec.name, spec.required, _defaults(spec.settings())) for spec in DETECTORS)
+    plans = tuple(DetectorPlan(spec.name, spec.required, defaults(spec.settings())) for spec in DETECTORS)
     return Job(
         candidate=folder,
         formats=("safetensors",),
@@ -67,7 +67,8 @@ def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Jo
     )
 
 
-def _defaults(settings: object) -> dict[str, Any]:
+def defaults(settings: object) -> dict[str, Any]:
+    """Return a detector's settings by name."""
     return {name: getattr(settings, name) for name in settings.__slots__}  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,6 @@ on the images at hand, and compared class by class.
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.loading.interface import LoadedModel
-from backdoor_gate.scan.subject import OutOfTimeError, Subject
+from backdoor_gate.scan.subject import Subject, require_time
 from backdoor_gate.scan.triggers.images import Images, batches
 
 FEWEST_OF_CLASS = 5
@@ -101,8 +100,7 @@ def _fit(network: nn.Module, images: Images, spec: InputSpec, generator: torch.G
     optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, STEPS)
     for chosen in batches(len(images), BATCH, STEPS, generator).to(images.labels.device):
-        if time.monotonic() > deadline:
-            raise OutOfTimeError("out of time", hint="raise limits.time or --budget")
+        require_time(deadline)
         changed = _changed(images.images[chosen], spec, generator)
         loss = F.cross_entropy(network(changed), images.labels[chosen], label_smoothing=SMOOTHING)
         optimiser.zero_grad(set_to_none=True)

@@ -32,6 +32,12 @@ class OutOfTimeError(UnmeasuredError):
     """The scan's time is over; raised between two passes, so that what was measured before can still be reported."""
 
 
+def require_time(deadline: float) -> None:
+    """Raise OutOfTimeError where a deadline on the monotonic clock has passed."""
+    if time.monotonic() > deadline:
+        raise OutOfTimeError("out of time", hint="raise limits.time or --budget")
+
+
 class Subject:
     """A frozen classifier of images in the policy's input range.
 
@@ -101,8 +107,7 @@ class Subject:
         return (output + PROBABILITY_FLOOR).log() if self.gives_probabilities else output
 
     def _output(self, images: Tensor) -> Tensor:
-        if time.monotonic() > self.deadline:
-            raise OutOfTimeError("out of time", hint="raise limits.time or --budget")
+        require_time(self.deadline)
         self.passes += images.shape[0]
         if self._mean is not None and self._std is not None:
             images = (images - self._mean) / self._std

@@ -23,6 +23,7 @@ from backdoor_gate.scan.session import free_for_activations, run_detectors
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
+from benchmarks.measure import defaults as defaults_of
 from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed
 from benchmarks.speeds.efficiency import CLASSES, MEMORY, clean
 from benchmarks.speeds.networks import KINDS, loaded, spec
@@ -151,5 +152,4 @@ def order(seed: int) -> Job:
 
 def defaults(name: str) -> dict[str, Any]:
     """Return a detector's settings where the policy has none."""
-    made = BY_NAME[name].settings()
-    return {setting: getattr(made, setting) for setting in made.__slots__}  # type: ignore[attr-defined]
+    return defaults_of(BY_NAME[name].settings())

@@ -15,7 +15,6 @@ import torch
 from backdoor_gate.scan.depths import likeness
 from backdoor_gate.scan.detectors import groups
 from backdoor_gate.scan.subject import OutOfTimeError
-from backdoor_gate.scan.triggers import Arms
 from backdoor_gate.trigger_facts import Confirmation
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.subject import Subject
-    from backdoor_gate.scan.triggers import Images
+    from backdoor_gate.scan.triggers import Arms, Images
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
 ONE_IN = 9
@@ -98,7 +97,7 @@ def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
     chosen = torch.tensor(sorted(leading), dtype=torch.int64)
     if not len(chosen):
         return ()
-    arms = Arms(inverted.arms.target[chosen], inverted.arms.source[chosen]).to(optimise.labels.device)
+    arms = inverted.arms[chosen].to(optimise.labels.device)
     try:
         again = groups.invert_arms(context, family, arms, held_out, optimise)
         if not again.finite():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from backdoor_gate.scan.detectors.groups import invert_arms
-from backdoor_gate.scan.triggers import Arms
 from backdoor_gate.trigger_facts import Control
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def strengths_of_control(  # noqa: PLR0913, PLR0917 (the triggers, and the halve
     control = context.control() if context.control is not None and chosen else None
     if control is None:
         return ()
-    at = torch.tensor(sorted(chosen), dtype=torch.int64)
-    arms = Arms(inverted.arms.target[at], inverted.arms.source[at]).to(optimise.labels.device)
+    arms = inverted.arms[torch.tensor(sorted(chosen), dtype=torch.int64)].to(optimise.labels.device)
     silent = replace(context, subject=control, report=lambda *_: None)
     try:
         found = invert_arms(silent, family, arms, optimise, held_out)

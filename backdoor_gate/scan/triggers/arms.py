@@ -30,8 +30,8 @@ class Arms:
         """Return the number of arms, A."""
         return self.target.shape[0]
 
-    def __getitem__(self, chosen: slice) -> Arms:
-        """Return the arms of a slice."""
+    def __getitem__(self, chosen: slice | Tensor) -> Arms:
+        """Return the arms of a slice or of an index tensor."""
         return Arms(self.target[chosen], self.source[chosen], None if self.among is None else self.among[chosen])
 
     def weights(self, labels: Tensor) -> Tensor:
