@@ -59,5 +59,6 @@ class Frequencies(Additive):
         _, coefficients = parameters
         rows, columns = self._rows.to(coefficients.device), self._columns.to(coefficients.device)
         amplitudes = coefficients.abs().amax(dim=1).sum(dim=(1, 2)).clamp_min(1e-12)  # (A,)
-        scale = self.strength(parameters) * (self._spec.high - self._spec.low) / amplitudes
-        return rows.T @ (coefficients * scale[:, None, None, None]) @ columns
+        # The amplitude comes last: the basis would add up infinities of both signs where it overflows.
+        shape = rows.T @ (coefficients / amplitudes[:, None, None, None]) @ columns
+        return shape * (self.strength(parameters) * (self._spec.high - self._spec.low))[:, None, None, None]
