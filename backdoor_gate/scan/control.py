@@ -65,7 +65,7 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     small = Images(F.avg_pool2d(images.images, shrink), images.labels)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        network = _network(spec, num_classes).to(device)
+        network = _network(spec, num_classes).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _fit(network, small, spec, torch.Generator().manual_seed(seed), deadline)
     pooled = nn.Sequential(nn.AvgPool2d(shrink), network) if shrink > 1 else network
     pooled.eval().requires_grad_(requires_grad=False)
@@ -97,7 +97,7 @@ def _network(spec: InputSpec, num_classes: int) -> nn.Module:
 
 @torch.enable_grad()
 def _fit(network: nn.Module, images: Images, spec: InputSpec, generator: torch.Generator, deadline: float) -> None:
-    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, STEPS)
     for chosen in batches(len(images), BATCH, STEPS, generator).to(images.labels.device):
         require_time(deadline)

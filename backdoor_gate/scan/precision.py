@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backdoor_gate.errors import UnmeasuredError
-from backdoor_gate.scan import gradients
+from backdoor_gate.scan.leading import Leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
 AGREEMENT = 0.1
 """Largest change of an output, as a share of the largest output, at which the faster passes still lead the search."""
 
-_CONVOLUTIONS = {torch.conv2d, torch.ops.aten.conv2d.default}
-_SHORTER: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
-    F.batch_norm: gradients.functional_normalisation,
-    torch.batch_norm: gradients.normalisation,
-    torch.ops.aten.batch_norm.default: gradients.normalisation,
-    F.adaptive_avg_pool2d: gradients.adaptive_mean,
-    torch.ops.aten.adaptive_avg_pool2d.default: gradients.adaptive_mean,
-}
-_LINEAR = {F.linear, torch.ops.aten.linear.default, torch.ops.aten.addmm.default}
 _ATTENTION = ("attention", "bmm", "layer_norm")
 """In the names of operators that bfloat16 slows down on a processor."""
 
@@ -84,40 +73,8 @@ def has_instructions(device: torch.device) -> bool:
 @contextmanager
 def half(device: torch.device) -> Iterator[None]:
     """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
-    with torch.autocast(device.type, torch.bfloat16), _Leading(device.type):
+    with torch.autocast(device.type, torch.bfloat16), Leading(device.type):
         yield
-
-
-class _Leading(TorchFunctionMode):
-    """Keeps the ends of a pass in float32, whoever calls them, and gives what is frozen its shorter backward pass."""
-
-    def __init__(self, device_type: str) -> None:
-        super().__init__()
-        self._device_type = device_type
-        self._begun = False
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: tuple[type, ...],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Run one operator."""
-        named = kwargs or {}
-        if func in _SHORTER:
-            return _SHORTER[func](*args, **named)
-        first = not self._begun and func in _CONVOLUTIONS
-        if not first and func not in _LINEAR:
-            return func(*args, **named)
-        self._begun |= first
-        exact = gradients.rounded_convolution if first else func
-        with torch.autocast(self._device_type, enabled=False):
-            return exact(*map(_single, args), **{name: _single(value) for name, value in named.items()})
-
-
-def _single(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]

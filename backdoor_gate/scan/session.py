@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 from collections.abc import Callable
@@ -62,8 +63,9 @@ OnProgress = Callable[[Progress], None]
 
 
 def get_ready() -> None:
-    """Do what a worker may not do any more once it has locked itself down."""
+    """Do what a worker may not do any more once it has locked itself down, and what is best done before it works."""
     precision.ask_for_instructions()
+    gc.freeze()  # what was imported stays: a search makes many objects, and every look at those would be one at all
 
 
 def measure(job: Job, on_progress: OnProgress) -> Scan:
@@ -154,7 +156,7 @@ def run_detectors(
     on_progress: OnProgress,
     keep: Callable[[str, Weakest], None] = lambda *_: None,
 ) -> tuple[Evidence, ...]:
-    """Run every detector of the job, begun in its order; a failure of one is evidence, and the others still run.
+    """Run every detector of the job; a failure of one is evidence, and the others still run.
 
     There is one at a time on each core, see `scan.streams`, beside the training of the control, which is begun first.
 
@@ -189,8 +191,14 @@ def run_detectors(
         planned = sum(detector.planned_passes(context) for detector, context in pairs)
         planned += embedding.planned_passes(images.held_out)
         clock = _Clock(time.monotonic(), max(1, planned))
-        running = [pool.submit(run_one, detector, context) for detector, context in pairs]
-        return tuple(each.result() for each in running)
+        running = {each[0].name: pool.submit(run_one, *each) for each in sorted(pairs, key=_turn)}
+        return tuple(running[plan.name].result() for plan in job.detectors)
+
+
+def _turn(pair: tuple[Detector, Context]) -> tuple[bool, int]:
+    """Sort so that nobody waits for the control while it is trained, and that no long search begins last, alone."""
+    detector, context = pair
+    return detector.controlled, -detector.planned_passes(context)
 
 
 def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:

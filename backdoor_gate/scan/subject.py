@@ -100,8 +100,8 @@ class Subject:
         if not self.halved:
             return self.logits(images)
         with precision.half(self.device):
-            output = self._output(images)
-        return self._as_logits(output.float())
+            output = self._output(images).float()
+        return self._as_logits(output)
 
     def _as_logits(self, output: Tensor) -> Tensor:
         return (output + PROBABILITY_FLOOR).log() if self.gives_probabilities else output

@@ -36,7 +36,7 @@ def context(planted: str | None, **changes: Any) -> Context:
 @cache
 def inverted(planted: str | None) -> Inverted:
     made = context(planted)
-    return groups.invert_arms(made, Patch(SPEC), all_to_one(10), made.probes.optimise, made.probes.held_out)
+    return groups.invert_arms(made, Patch(SPEC), all_to_one(10), made.probes.optimise)
 
 
 def second(planted: str | None, leading: list[int], **changes: Any) -> tuple[confirmation.Confirmation, ...]:
@@ -53,6 +53,35 @@ def test_a_planted_trigger_is_found_again() -> None:
     assert found.success is not None
     assert found.strength < 1.5 * float(inverted("patch").strength[digits.TARGET])
     assert found.success > 0.85
+
+
+def test_what_a_verdict_may_name_is_replayed_exactly() -> None:
+    made, family = context("patch"), Patch(SPEC)
+    calls: dict[str, int] = {"logits": 0, "leading": 0}
+    searched, images = inverted("patch"), made.probes.held_out
+
+    def counted(name: str) -> Any:
+        real = getattr(made.subject, name)
+
+        def run(given: torch.Tensor) -> torch.Tensor:
+            calls[name] += len(given)
+            return real(given)
+
+        return run
+
+    for name in calls:
+        setattr(made.subject, name, counted(name))
+    assert searched.success.isnan().all()
+    assert searched.rates(0) != searched.rates(1) == (None,) * 10
+    found = groups.replayed(made.subject, family, searched, images, [2, digits.TARGET])
+    each = min(len(images), groups.REPLAYED_IMAGES)
+    assert calls == {"logits": 2 * each, "leading": 8 * each}
+    assert found.success[digits.TARGET] > 0.85
+    assert found.success.isfinite().all()
+    assert found.strengths() == searched.strengths()
+    alone = groups.replayed(made.subject, family, searched, images, range(10))
+    assert torch.allclose(alone.success, found.success, atol=0.05)
+    assert torch.equal(alone.counts, found.counts)
 
 
 def test_a_lucky_inversion_does_not_repeat() -> None:
@@ -88,11 +117,10 @@ def test_another_seed_and_the_halves_exchanged(monkeypatch: pytest.MonkeyPatch) 
         made.probes.held_out,
         from_source=False,
     )
-    ((again, _, arms, optimise, held_out),) = asked
+    ((again, _, arms, optimise),) = asked
     assert again.seed != made.seed
     assert again.settings == made.settings
     assert optimise is made.probes.held_out
-    assert held_out is made.probes.optimise
     assert arms.target.tolist() == [3]
 
 
@@ -144,7 +172,7 @@ def test_one_source_is_named_by_detectors_of_pairs_alone(from_source: bool, sour
     made = context("patch")
     halves = made.probes.optimise, made.probes.held_out
     arms = Arms(torch.tensor([digits.TARGET]), torch.eye(digits.CLASSES, dtype=torch.bool)[:1])
-    first = groups.invert_arms(made, Patch(SPEC), arms, *halves)
+    first = groups.invert_arms(made, Patch(SPEC), arms, halves[0])
     second_look = confirmation.stages(made, 1)[1]
     (found,) = confirmation.confirm(second_look, Patch(SPEC), first, [0], *halves, from_source=from_source)
     assert (found.source, found.target) == (source, digits.TARGET)

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.scan import precision
-from backdoor_gate.scan.gradients import adaptive_mean, functional_normalisation, normalisation, rounded_convolution
+from backdoor_gate.scan.gradients import (
+    adaptive_mean,
+    functional_normalisation,
+    normalisation,
+    rectified,
+    rounded_convolution,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,3 +109,27 @@ def test_a_pass_in_half_takes_them() -> None:
         "_AdaptiveMeanBackward",
     ]
     assert torch.equal(by_layer, by_operator)
+
+
+def test_one_channel_in_parts_is_as_good_as_exact() -> None:
+    """What float32 tells apart within a step of bfloat16 is still told apart."""
+    images = 0.5 + 1e-3 * random(8, 1, 12, 12)
+    weight, bias = random(6, 1, 3, 3, seed=1), random(6, seed=2).bfloat16().float()
+    output, gradient = with_gradient(lambda given: rounded_convolution(given, weight, bias, 1, 1), images)
+    exact, exact_gradient = with_gradient(lambda given: torch.conv2d(given, weight, bias, 1, 1), images)
+    coarse = torch.conv2d(images.bfloat16().float(), weight, bias, 1, 1)
+    assert output.dtype is torch.bfloat16
+    assert (output.float() - exact).abs().max() <= 2**-8 * exact.abs().max()
+    assert (output.float() - exact).abs().mean() < (exact.bfloat16().float() - exact).abs().mean() * 1.05
+    assert (output == exact.bfloat16()).float().mean() > 0.99 > (coarse.bfloat16() == exact.bfloat16()).float().mean()
+    assert (gradient - exact_gradient).abs().max() <= ROUNDING * exact_gradient.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_rectifier_is_the_same(dtype: torch.dtype) -> None:
+    values = torch.cat([random(4, 3, 5, 7), torch.tensor([0.0, -0.0, 1e-40, -1e-40, torch.inf]).expand(4, 3, 5, 5)], 3)
+    output, gradient = with_gradient(rectified, values.to(dtype))
+    exact, exact_gradient = with_gradient(torch.relu, values.to(dtype))
+    assert torch.equal(output, exact)
+    assert torch.equal(gradient, exact_gradient)
+    assert output.dtype is dtype

@@ -49,6 +49,13 @@ def evidence_of(folder: Path, at_a_time: int, monkeypatch: pytest.MonkeyPatch, s
     return list(session.run_detectors(job, subject, clean, seen.append))
 
 
+def test_what_waits_for_no_control_begins_and_then_the_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Progress] = []
+    evidence_of(tmp_path, 1, monkeypatch, seen)
+    begun = list(dict.fromkeys(PLANS[step.detector].name for step in seen))
+    assert begun == ["max_margin", "pair_patch", "neural_cleanse", "spectral_inversion"]
+
+
 @pytest.mark.usefixtures("cores")
 def test_the_same_evidence_however_many_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = evidence_of(tmp_path, 1, monkeypatch, [])

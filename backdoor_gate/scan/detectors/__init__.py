@@ -1,4 +1,4 @@
-"""The detectors, in the order in which they run: cheap before dear."""
+"""The detectors, in the order of reports: cheap before dear."""
 
 from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
 from backdoor_gate.scan.detectors.frequency_inversion import FrequencyInversion

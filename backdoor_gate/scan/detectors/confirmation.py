@@ -99,9 +99,10 @@ def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
         return ()
     arms = inverted.arms[chosen].to(optimise.labels.device)
     try:
-        again = groups.invert_arms(context, family, arms, held_out, optimise)
+        again = groups.invert_arms(context, family, arms, held_out)
         if not again.finite():
             return ()
+        again = groups.replayed(context.subject, family, again, optimise, range(len(arms)))
         first = tuple(p[chosen] for p in inverted.parameters)
         alike = _likeness(context.subject, family, (first, again.parameters), arms, optimise, held_out)
     except (OutOfTimeError, FloatingPointError):

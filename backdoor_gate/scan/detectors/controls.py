@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
 
-def strengths_of_control(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
+def strengths_of_control(  # noqa: PLR0913 (the triggers, and the images)
     context: Context,
     family: TriggerFamily,
     inverted: Inverted,
     chosen: Sequence[int],
     optimise: Images,
-    held_out: Images,
     *,
     from_source: bool,
 ) -> tuple[Control, ...]:
@@ -37,7 +36,6 @@ def strengths_of_control(  # noqa: PLR0913, PLR0917 (the triggers, and the halve
         inverted: the candidate's arms.
         chosen: their positions.
         optimise: the images that the triggers were optimised on.
-        held_out: the others.
         from_source: whether each arm moves one class.
     """
     control = context.control() if context.control is not None and chosen else None
@@ -46,7 +44,7 @@ def strengths_of_control(  # noqa: PLR0913, PLR0917 (the triggers, and the halve
     arms = inverted.arms[torch.tensor(sorted(chosen), dtype=torch.int64)].to(optimise.labels.device)
     silent = replace(context, subject=control, report=lambda *_: None)
     try:
-        found = invert_arms(silent, family, arms, optimise, held_out)
+        found = invert_arms(silent, family, arms, optimise)
     except FloatingPointError:
         return ()
     if not found.finite():

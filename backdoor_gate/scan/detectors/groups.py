@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from backdoor_gate.scan.triggers import Arms, Images, InversionBudget, invert, success_rates
 from backdoor_gate.scan.triggers.memory import activation_bytes_per_image
-from backdoor_gate.scan.triggers.replay import SETTLING_IMAGES, SETTLING_ROUNDS
+from backdoor_gate.scan.triggers.replay import REPLAY_ROWS, SETTLING_IMAGES, SETTLING_ROUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from backdoor_gate.scan.detectors.interface import Context
+    from backdoor_gate.scan.subject import Subject
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
 
@@ -26,6 +27,8 @@ REPLAYED_IMAGES = 200
 @dataclass(frozen=True, eq=False, slots=True)
 class Inverted:
     """The weakest working trigger of each arm, and how often it works on images that it has not seen. All on CPU.
+
+    How often is not known before `replayed`: NaN, on 0 images.
 
     Attributes:
         arms: A, with the target where each has ended up.
@@ -70,8 +73,8 @@ def planned_passes(context: Context, arms: int, settling: int, held_out: int) ->
     return arms * (optimising + SETTLING_ROUNDS * min(settling, SETTLING_IMAGES) + min(held_out, REPLAYED_IMAGES))
 
 
-def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: Images, held_out: Images) -> Inverted:
-    """Invert all arms in groups that fit the memory, then replay each trigger on the held-out images.
+def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: Images) -> Inverted:
+    """Invert all arms in groups that fit the memory.
 
     Raises:
         FloatingPointError: an optimisation did not stay finite.
@@ -97,11 +100,35 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
             torch.Generator().manual_seed(context.seed),  # the same for every group: the arms stay comparable
             report,
         )
-        resolved, parameters = inversion.arms, inversion.parameters
-        success = success_rates(context.subject.logits, family, parameters, resolved, held_out, REPLAYED_IMAGES)
-        counts = resolved.weights(held_out.labels).sum(dim=1).clamp_max(REPLAYED_IMAGES)
-        groups.append(Inverted(resolved, inversion.strength, inversion.works, success, counts, parameters))
+        unknown = torch.full_like(inversion.strength, torch.nan)
+        found = inversion.arms, inversion.strength, inversion.works
+        groups.append(Inverted(*found, unknown, torch.zeros_like(unknown), inversion.parameters))
     return _joined(groups)
+
+
+def replayed(
+    subject: Subject, family: TriggerFamily, inverted: Inverted, held_out: Images, exactly: Collection[int]
+) -> Inverted:
+    """Replay the triggers on held-out images.
+
+    Args:
+        subject: the network.
+        family: the kind of trigger.
+        inverted: the triggers.
+        held_out: images that they were not optimised on.
+        exactly: positions of the arms that a verdict may name: they are replayed in float32, the others as the search
+            was led, at half the cost.
+    """
+    success = torch.full_like(inverted.strength, torch.nan)
+    others = set(range(len(inverted.arms))) - set(exactly)
+    for logits, chosen in ((subject.logits, sorted(exactly)), (subject.leading, sorted(others))):
+        for at in range(0, len(chosen), REPLAY_ROWS):
+            group = torch.tensor(chosen[at : at + REPLAY_ROWS])
+            arms = inverted.arms[group].to(held_out.labels.device)
+            parameters = tuple(p[group].to(held_out.labels.device) for p in inverted.parameters)
+            success[group] = success_rates(logits, family, parameters, arms, held_out, REPLAYED_IMAGES).cpu()
+    counts = inverted.arms.weights(held_out.labels.cpu()).sum(dim=1).clamp_max(REPLAYED_IMAGES)
+    return replace(inverted, success=success, counts=counts)
 
 
 def _group_size(context: Context, family: TriggerFamily, images: Images) -> int:

@@ -9,7 +9,7 @@ import torch
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
-from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes
+from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes, replayed
 from backdoor_gate.scan.triggers import all_to_one
 
 if TYPE_CHECKING:
@@ -50,15 +50,16 @@ class InversionDetector:
         arms = all_to_one(context.subject.num_classes).to(context.subject.device)
         optimise, held_out = context.probes.optimise, context.probes.held_out
         search, second_look = confirmation.stages(context, len(arms))
-        inverted = invert_arms(search, family, arms, optimise, held_out)
+        inverted = invert_arms(search, family, arms, optimise)
         if not inverted.finite():
             cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "the optimisation did not stay finite", cost)
         usual = self._usual(context, family, inverted)
         weakest = _weakest_first(inverted, context.noise_classes)
-        shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
         most = confirmation.looked_at(len(arms))
         leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}
+        inverted = replayed(context.subject, family, inverted, held_out, {*leading, *weakest[:SHOWN]})
+        shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
         again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=False)
         return Measured(
             detector=self.name,
@@ -75,8 +76,7 @@ class InversionDetector:
         if not self.controlled:
             return ()
         every = range(len(inverted.arms))
-        halves = context.probes.optimise, context.probes.held_out
-        return strengths_of_control(context, family, inverted, every, *halves, from_source=False)
+        return strengths_of_control(context, family, inverted, every, context.probes.optimise, from_source=False)
 
 
 def _weakest_first(inverted: Inverted, noise_classes: Sequence[int]) -> list[int]:

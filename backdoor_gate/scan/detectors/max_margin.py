@@ -13,7 +13,6 @@ from backdoor_gate.scan.probes import INFERENCE_CHUNK
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
 
 FIRST_STEP = 0.1
 """Length of the first sign-gradient step, as a share of the input range; a cosine brings it to zero."""
@@ -63,7 +62,7 @@ class MaxMargin:
         length = FIRST_STEP * (subject.spec.high - subject.spec.low)
         for done in range(steps):
             images.requires_grad_()
-            (gradient,) = torch.autograd.grad(margin(subject, images, targets).sum(), images)
+            (gradient,) = torch.autograd.grad(margin(subject.leading(images), targets).sum(), images)
             finite &= gradient.isfinite().all()
             if done == 0 and not gradient.any():
                 raise FloatingPointError("the gradient vanishes")
@@ -74,12 +73,11 @@ class MaxMargin:
         if not finite:
             raise FloatingPointError("the gradient is not finite")
         with torch.no_grad():
-            return margin(subject, images, targets).view(end - first, -1).amax(dim=1).cpu()
+            return margin(subject.logits(images), targets).view(end - first, -1).amax(dim=1).cpu()
 
 
-def margin(subject: Subject, images: Tensor, targets: Tensor) -> Tensor:
-    """Return the target's logit less the largest other logit, (N,)."""
-    logits = subject.logits(images)
+def margin(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the target's logit less the largest other logit, (N, K) → (N,)."""
     own = logits.gather(1, targets[:, None])[:, 0]
     others = logits.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
     return own - others

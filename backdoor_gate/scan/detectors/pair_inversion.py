@@ -10,7 +10,7 @@ from torch import Tensor
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
-from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes
+from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes, replayed
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.triggers import Images, pairs
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
@@ -70,17 +70,19 @@ class PairInversion:
         family = self.family(subject.spec)
         arms = pairs(sources, subject.num_classes).to(subject.device)
         search, second_look = confirmation.stages(context, len(arms))
-        inverted = invert_arms(search, family, arms, optimise, held_out)
+        inverted = invert_arms(search, family, arms, optimise)
         if not inverted.finite():
             return Inconclusive(self.name, "the optimisation did not stay finite", self._cost(context, before))
-        found = _pairs(inverted, _leads(logits, optimise.labels))
+        leads = _leads(logits, optimise.labels)
+        found = _pairs(inverted, leads)
+        order = _remarkable(found)
+        leading = _of_each_source(order, found)[: confirmation.looked_at(len(arms))]
+        inverted = replayed(subject, family, inverted, held_out, {*leading, *order[:SHOWN]})
+        found = _pairs(inverted, leads)
         weakest = [_weakest(found, target) for target in range(subject.num_classes)]
-        leading = _remarkable(found)
-        shown = pictures.pictures(context, family, inverted, leading[:SHOWN], held_out, from_source=True)
-        ordinary = _ordinary(leading, subject.num_classes)
-        leading = _of_each_source(leading, found)[: confirmation.looked_at(len(arms))]
-        chosen = sorted({*leading, *ordinary})
-        usual = strengths_of_control(context, family, inverted, chosen, optimise, held_out, from_source=True)
+        shown = pictures.pictures(context, family, inverted, order[:SHOWN], held_out, from_source=True)
+        chosen = sorted({*leading, *_ordinary(order, subject.num_classes)})
+        usual = strengths_of_control(context, family, inverted, chosen, optimise, from_source=True)
         again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=True)
         return Measured(
             detector=self.name,
