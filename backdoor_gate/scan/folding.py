@@ -31,9 +31,38 @@ class _Call(NamedTuple):
     output_version: int
 
 
+class _Folding:
+    """One normalisation folded into the convolution before it, and how to take that back."""
+
+    def __init__(self, network: nn.Module, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        self._convolution, self._norm = convolution, norm
+        self._own = convolution.weight, convolution.bias
+        self._owner = next(
+            (module, name) for module in network.modules() for name, child in module.named_children() if child is norm
+        )
+        own = convolution.weight, convolution.bias, norm.weight, norm.bias
+        self._both = folded(*own, *_statistics(norm), norm.eps)
+
+    def finite(self) -> bool:
+        return all(bool(part.isfinite().all()) for part in self._both)
+
+    def do(self) -> None:
+        weight, bias = self._both
+        self._convolution.weight = nn.Parameter(weight, requires_grad=False)
+        self._convolution.bias = nn.Parameter(bias, requires_grad=False)
+        setattr(*self._owner, nn.Identity())
+
+    def undo(self) -> None:
+        self._convolution.weight, self._convolution.bias = self._own
+        setattr(*self._owner, self._norm)
+
+
 @torch.no_grad()
 def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
-    """Fold in place what can be; leave the network alone where that would change its output.
+    """Fold in place what can be; leave alone what would change the network's output.
+
+    That is told of all together first, then of one after the other: an output that somebody else reads as well, such
+    as the shortcut of a pre-activation block, is not to be changed.
 
     Args:
         network: in evaluation mode, every parameter frozen.
@@ -43,24 +72,22 @@ def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
         How many normalisations are gone.
     """
     before, pairs = _watched(network, run)
-    owners = {id(child): (module, name) for module in network.modules() for name, child in module.named_children()}
-    kept = []
-    for convolution, norm in pairs:
-        weight, bias = folded(
-            convolution.weight, convolution.bias, norm.weight, norm.bias, *_statistics(norm), norm.eps
-        )
-        if not (weight.isfinite().all() and bias.isfinite().all()):
-            continue
-        kept.append((convolution, norm, convolution.weight, convolution.bias))
-        convolution.weight = nn.Parameter(weight, requires_grad=False)
-        convolution.bias = nn.Parameter(bias, requires_grad=False)
-        setattr(*owners[id(norm)], nn.Identity())
-    if kept and not _same(before, run()):
-        for convolution, norm, own_weight, own_bias in kept:
-            convolution.weight, convolution.bias = own_weight, own_bias
-            setattr(*owners[id(norm)], norm)
-        return 0
-    return len(kept)
+    found = [one for pair in pairs if (one := _Folding(network, *pair)).finite()]
+    for one in found:
+        one.do()
+    if not found or _same(before, run()):
+        return len(found)
+    for one in found:
+        one.undo()
+    return sum(_folds(one, before, run) for one in found)
+
+
+def _folds(one: _Folding, before: Tensor, run: Callable[[], Tensor]) -> bool:
+    one.do()
+    if _same(before, run()):
+        return True
+    one.undo()
+    return False
 
 
 def folded(  # noqa: PLR0913, PLR0917 (what the two layers consist of)

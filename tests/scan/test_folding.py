@@ -129,11 +129,19 @@ def test_only_the_plain_classes_are_folded() -> None:
         assert norms(network) == 1
 
 
-def test_one_misfit_does_not_keep_the_others() -> None:
+@pytest.mark.parametrize(
+    "misfit",
+    [
+        lambda body, x: body.norm(F.relu(body.convolution(x), inplace=True)),
+        lambda body, x: (made := body.convolution(x)) + body.norm(made),  # as in a pre-activation network
+    ],
+    ids=["something in place", "also used raw"],
+)
+def test_one_misfit_does_not_keep_the_others(misfit: Callable[[Body, Tensor], Tensor]) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first = Body(lambda body, x: body.norm(F.relu(body.convolution(x), inplace=True)))
+            self.first = Body(misfit)
             self.second = Body(plain)
 
         def forward(self, x: Tensor) -> Tensor:
