@@ -6,7 +6,7 @@ import gc
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -28,6 +28,7 @@ from backdoor_gate.records import (
     Scan,
 )
 from backdoor_gate.scan import control, embedding, loading, noise, precision, probes
+from backdoor_gate.scan.clock import Clock
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
@@ -136,19 +137,6 @@ def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Pro
     return split, DataFacts("clean", len(images), accuracy)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """How long the rest of the scan will take, from images put through the model so far."""
-
-    started: float
-    planned: int
-
-    def seconds_left(self, done: int) -> float | None:
-        if done <= 0:
-            return None
-        return max(0.0, (time.monotonic() - self.started) * (self.planned - done) / done)
-
-
 def run_detectors(
     job: Job,
     subject: Subject,
@@ -190,8 +178,13 @@ def run_detectors(
             pairs.append((by_name[plan.name], context))
         planned = sum(detector.planned_passes(context) for detector, context in pairs)
         planned += embedding.planned_passes(images.held_out)
-        clock = _Clock(time.monotonic(), max(1, planned))
-        running = {each[0].name: pool.submit(run_one, *each) for each in sorted(pairs, key=_turn)}
+        clock = Clock(planned, streams)
+
+        def run(detector: Detector, context: Context) -> Evidence:
+            with clock.running(detector.name):
+                return run_one(detector, context)
+
+        running = {each[0].name: pool.submit(run, *each) for each in sorted(pairs, key=_turn)}
         return tuple(running[plan.name].result() for plan in job.detectors)
 
 

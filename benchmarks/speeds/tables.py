@@ -106,6 +106,10 @@ def _scan(figures: Figures) -> list[str]:
     ]
     if done:
         lines += [f"Done: {done['cpu_seconds']} s of CPU, {done['wall_seconds']} s of wall."]
+    if "time_left" in done:
+        errors = done["time_left"]
+        lines += ["", "How much too long the whole scan was told, from the time left after each tenth of it:", ""]
+        lines += table(list(errors), [[f"{error:+.0%}" for error in errors.values()]])
     return lines
 
 

@@ -119,7 +119,10 @@ def measured_rates(subject: Subject, images: Images, wanted: int) -> dict[str, d
 def done(subject: Subject, split: probes.Probes, seed: int) -> dict[str, Any]:
     """Run every detector once, as a scan does: side by side, and beside the control's training."""
     watch = Stopwatch()
-    evidence = run_detectors(order(seed), subject, split, lambda _: None)
+    told: list[tuple[float, float | None]] = []
+    evidence = run_detectors(
+        order(seed), subject, split, lambda progress: told.append((watch.read().wall, progress.seconds_left))
+    )
     spent = watch.read()
     rows = {
         each.detector: {
@@ -130,7 +133,22 @@ def done(subject: Subject, split: probes.Probes, seed: int) -> dict[str, Any]:
         for each in evidence
         for cost in [getattr(each, "cost", Cost())]
     }
-    return {"cpu_seconds": round(spent.cpu, 1), "wall_seconds": round(spent.wall, 1), "detectors": rows}
+    return {
+        "cpu_seconds": round(spent.cpu, 1),
+        "wall_seconds": round(spent.wall, 1),
+        "time_left": errors_of_time_left(told, spent.wall),
+        "detectors": rows,
+    }
+
+
+def errors_of_time_left(told: list[tuple[float, float | None]], whole: float) -> dict[str, float]:
+    """Return by how much of the scan's time the time left was wrong, after each tenth of it."""
+    known = [(at, left) for at, left in told if left is not None]
+    errors = {}
+    for tenth in range(1, 10):
+        at, left = min(known, key=lambda each: abs(each[0] - whole * tenth / 10))
+        errors[f"{tenth}0%"] = round((at + left) / whole - 1, 2)
+    return errors
 
 
 def order(seed: int) -> Job:
