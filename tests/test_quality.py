@@ -8,6 +8,7 @@ import pytest
 
 from backdoor_gate.catalogue import DETECTORS
 from backdoor_gate.records import Verdict
+from benchmarks import stability
 from benchmarks.quality.curves import curves
 from benchmarks.quality.document import markdown
 from benchmarks.quality.figures import by_role, interval, summary
@@ -132,3 +133,16 @@ def test_the_document_and_the_figure_are_written(tmp_path: Path) -> None:
     draw_roc(figures["curves"], "made-up networks", tmp_path / "a.svg")
     draw_roc(figures["curves"], "made-up networks", tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_verdict_that_hangs_on_the_seed_is_told() -> None:
+    planted, weak = line("backdoored", patch=0.004), line("backdoored")
+    seeds = [planted | {"seed": 0}, planted | {"seed": 1}, weak | {"seed": 2}]
+    steady = [line("clean") | {"name": "steady", "seed": seed} for seed in range(3)]
+    alone = line("clean") | {"name": "alone", "seed": 0}
+    networks = stability.by_network([*seeds, *steady, alone])
+    assert sorted(networks) == ["backdoored", "steady"]
+    assert stability.verdicts(networks["backdoored"]) == {"BLOCK": 2, "INCONCLUSIVE": 1}
+    text = stability.markdown(ABOUT, networks)
+    assert "one verdict for all their seeds: 1 of 2" in text
+    assert "planted target first: 2 of 2" in text

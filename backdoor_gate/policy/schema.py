@@ -166,7 +166,7 @@ class LimitsSection(Section):
 class DetectorSection(Section):
     """One detector of the set that runs."""
 
-    # These are made from the catalogue: looking for docstrings in a source that is not there is a fifth of a command's start.
+    # Made from the catalogue: to look for docstrings in a source that is not there is a fifth of a command's start.
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
