@@ -1,4 +1,4 @@
-"""How long the rest of a scan will take, told from the images that its detectors have put through the model so far."""
+"""How long the rest of a scan will take, told from the passes that its detectors have put behind them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+GRADIENT = 1.5
+"""What a gradient to the images costs on top of a pass, in passes: one backwards, and forwards nothing is left out."""
+
+
+def work(passes: int, led: int) -> float:
+    """Return so many passes as work, `led` of them with a gradient."""
+    return passes + GRADIENT * led
+
+
 class Clock:
-    """Tells what a pass takes by the time that detectors have spent, side by side, and nobody else.
+    """Tells what work takes by the time that detectors have spent, side by side, and nobody else.
 
     Args:
-        planned: images that all of them will put through the model.
+        planned: work of all of them.
         streams: how many run side by side.
     """
 
-    def __init__(self, planned: int, streams: int) -> None:
+    def __init__(self, planned: float, streams: int) -> None:
         self._planned, self._streams = planned, streams
         self._begun: dict[str, float] = {}
         self._ended: dict[str, float] = {}
@@ -32,8 +41,8 @@ class Clock:
         finally:
             self._ended[name] = time.monotonic()
 
-    def seconds_left(self, done: int) -> float | None:
-        """Return the seconds left after so many images; None while nothing can be told."""
+    def seconds_left(self, done: float) -> float | None:
+        """Return the seconds left after so much work; None while nothing can be told."""
         if done <= 0:
             return None
         now = time.monotonic()

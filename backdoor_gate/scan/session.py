@@ -28,7 +28,7 @@ from backdoor_gate.records import (
     Scan,
 )
 from backdoor_gate.scan import control, embedding, loading, noise, precision, probes
-from backdoor_gate.scan.clock import Clock
+from backdoor_gate.scan.clock import Clock, work
 from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
@@ -168,7 +168,8 @@ def run_detectors(
 
             def report(done: int, total: int, first: int, last: int, position: int = position) -> None:
                 with telling:
-                    left = clock.seconds_left(sum(context.subject.passes for _, context in pairs))
+                    done_by_all = sum(work(each.subject.passes, each.subject.led) for _, each in pairs)
+                    left = clock.seconds_left(done_by_all)
                     on_progress(Progress(position, done, max(1, total), (first, last), left))
 
             own = partial(keep, plan.name)
@@ -176,8 +177,7 @@ def run_detectors(
             context = Context(alone, images, plan.settings, job.seed, activation_bytes, report, own, of_noise)
             context.control = None if trained is None else trained.result
             pairs.append((by_name[plan.name], context))
-        planned = sum(detector.planned_passes(context) for detector, context in pairs)
-        planned += embedding.planned_passes(images.held_out)
+        planned = sum(_planned(*each) for each in pairs) + embedding.planned_passes(images.held_out)
         clock = Clock(planned, streams)
 
         def run(detector: Detector, context: Context) -> Evidence:
@@ -188,10 +188,13 @@ def run_detectors(
         return tuple(running[plan.name].result() for plan in job.detectors)
 
 
-def _turn(pair: tuple[Detector, Context]) -> tuple[bool, int]:
+def _turn(pair: tuple[Detector, Context]) -> tuple[bool, float]:
     """Sort so that nobody waits for the control while it is trained, and that no long search begins last, alone."""
-    detector, context = pair
-    return detector.controlled, -detector.planned_passes(context)
+    return pair[0].controlled, -_planned(*pair)
+
+
+def _planned(detector: Detector, context: Context) -> float:
+    return work(detector.planned_passes(context), detector.planned_leading(context))
 
 
 def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:

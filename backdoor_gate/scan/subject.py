@@ -47,6 +47,7 @@ class Subject:
         device: where it runs.
         final_layer: its last linear layer, None where none was found.
         passes: images put through it so far.
+        led: those of them that took a gradient to the images.
         deadline: on the monotonic clock; no pass begins after it.
         gives_probabilities: whether the network's own output is probabilities.
         halved: whether the passes that lead a search are in bfloat16.
@@ -68,7 +69,7 @@ class Subject:
         self.spec = spec
         self.device = device
         self.final_layer: FinalLayer | None = model.final_layer
-        self.passes = 0
+        self.passes = self.led = 0
         self.deadline = deadline
         self._network: nn.Module = model.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._std = (_per_channel(values, device) for values in (spec.mean, spec.std))
@@ -82,7 +83,7 @@ class Subject:
     def counted_apart(self) -> Subject:
         """Return the same network with a count of passes of its own."""
         other = copy(self)
-        other.passes = 0
+        other.passes = other.led = 0
         return other
 
     def logits(self, images: Tensor) -> Tensor:
@@ -109,6 +110,7 @@ class Subject:
     def _output(self, images: Tensor) -> Tensor:
         require_time(self.deadline)
         self.passes += images.shape[0]
+        self.led += images.shape[0] if images.requires_grad else 0
         if self._mean is not None and self._std is not None:
             images = (images - self._mean) / self._std
         output: Tensor = self._network(images.contiguous(memory_format=torch.channels_last))

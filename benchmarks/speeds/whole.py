@@ -12,17 +12,12 @@ from backdoor_gate.catalogue import DETECTORS as SPECS
 from backdoor_gate.records import Cost, Declared, Job, Limits, Measured
 from backdoor_gate.scan import probes
 from backdoor_gate.scan.detectors import DETECTORS
-from backdoor_gate.scan.detectors.confirmation import looked_at
 from backdoor_gate.scan.detectors.interface import Context
-from backdoor_gate.scan.detectors.inversion import InversionDetector
-from backdoor_gate.scan.detectors.max_margin import MaxMargin
-from backdoor_gate.scan.detectors.pair_inversion import PairInversion
 from backdoor_gate.scan.precision import has_instructions
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.session import free_for_activations, run_detectors
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
-from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
 from benchmarks.measure import defaults as defaults_of
 from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed
 from benchmarks.speeds.efficiency import CLASSES, MEMORY, clean
@@ -86,14 +81,8 @@ def context(subject: Subject, split: probes.Probes, name: str, seed: int) -> Con
 
 def passes(detector: Detector, given: Context) -> dict[str, int]:
     """Return how many images a detector plans to put through the network, with and without a gradient."""
-    planned, settings, classes = detector.planned_passes(given), given.settings, given.subject.num_classes
-    leading = 0
-    if isinstance(detector, MaxMargin):
-        leading = classes * settings["restarts"] * settings["steps"]
-    elif isinstance(detector, InversionDetector | PairInversion):
-        arms = classes * min(classes - 1, MOST_BLOCKS) if isinstance(detector, PairInversion) else classes
-        leading = (arms + looked_at(arms)) * settings["steps"] * settings["images"]
-    return {"leading": leading, "evidence": planned - leading}
+    leading = detector.planned_leading(given)
+    return {"leading": leading, "evidence": detector.planned_passes(given) - leading}
 
 
 def measured_rates(subject: Subject, images: Images, wanted: int) -> dict[str, dict[str, float]]:

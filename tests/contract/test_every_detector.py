@@ -248,6 +248,8 @@ def test_its_progress(detector: Detector, context: MakeContext) -> None:
 
 def test_its_plan_is_near_the_truth(detector: Detector, context: MakeContext) -> None:
     made = context()
-    planned = detector.planned_passes(made)
+    planned, leading = detector.planned_passes(made), detector.planned_leading(made)
+    made.subject.led = 0
     found = measured(detector.measure(made))
     assert 0.75 * planned <= found.cost.model_passes <= 1.25 * planned
+    assert 0.75 * leading <= made.subject.led <= 1.25 * leading

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backdoor_gate.scan import clock as module
-from backdoor_gate.scan.clock import Clock
+from backdoor_gate.scan.clock import Clock, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,3 +64,8 @@ def test_what_fails_has_ended(at: Callable[[float], None]) -> None:
         fails()
     at(50)
     assert clock.seconds_left(50) == 10
+
+
+def test_a_gradient_is_work_of_its_own() -> None:
+    assert work(10, 0) == 10
+    assert work(10, 10) > 2 * work(10, 0)

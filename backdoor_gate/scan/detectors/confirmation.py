@@ -58,6 +58,11 @@ def planned_passes(context: Context, arms: int, settling: int, held_out: int) ->
     return groups.planned_passes(context, again, held_out, settling) + compared
 
 
+def planned_leading(context: Context, arms: int) -> int:
+    """Return the images that the steps of so many arms and of their second look put through the network."""
+    return (arms + looked_at(arms)) * groups.planned_leading(context)
+
+
 def stages(context: Context, arms: int) -> tuple[Context, Context]:
     """Return the contexts of the search over so many arms and of the second look, whose progress is one."""
     again = looked_at(arms)

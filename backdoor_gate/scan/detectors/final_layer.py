@@ -24,6 +24,10 @@ class FinalLayerStatistics:
         """No image is used."""
         return 0
 
+    def planned_leading(self, context: Context) -> int:
+        """No image is used."""
+        return 0
+
     def measure(self, context: Context) -> Evidence:
         """Score the rows."""
         layer = context.subject.final_layer

@@ -69,8 +69,13 @@ def planned_passes(context: Context, arms: int, settling: int, held_out: int) ->
         settling: images of one arm to optimise on.
         held_out: images of one arm to replay on.
     """
-    optimising = int(context.settings["steps"] * context.settings["images"])
-    return arms * (optimising + SETTLING_ROUNDS * min(settling, SETTLING_IMAGES) + min(held_out, REPLAYED_IMAGES))
+    evidence = SETTLING_ROUNDS * min(settling, SETTLING_IMAGES) + min(held_out, REPLAYED_IMAGES)
+    return arms * (planned_leading(context) + evidence)
+
+
+def planned_leading(context: Context) -> int:
+    """Return the images that the steps of one arm put through the network."""
+    return int(context.settings["steps"] * context.settings["images"])
 
 
 def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: Images) -> Inverted:

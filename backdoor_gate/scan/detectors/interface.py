@@ -75,7 +75,11 @@ class Detector(Protocol):
     """Whether it looks at the control, too."""
 
     def planned_passes(self, context: Context) -> int:
-        """Estimate the images that `measure` will put through the network; only the progress display uses it."""
+        """Estimate the images that `measure` will put through the network; no evidence hangs on it."""
+        ...
+
+    def planned_leading(self, context: Context) -> int:
+        """Return those of the planned passes that take a gradient to the images, which costs more."""
         ...
 
     def measure(self, context: Context) -> Evidence:

@@ -43,6 +43,10 @@ class InversionDetector:
         second = confirmation.planned_passes(context, count, *halves)
         return planned_passes(context, count, *halves) + second + pictures.planned_passes(SHOWN)
 
+    def planned_leading(self, context: Context) -> int:
+        """Return the steps' images, those of the second look among them."""
+        return confirmation.planned_leading(context, context.subject.num_classes)
+
     def measure(self, context: Context) -> Evidence:
         """Invert one arm per class."""
         before = context.subject.passes

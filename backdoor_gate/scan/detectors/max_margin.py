@@ -32,6 +32,10 @@ class MaxMargin:
         """Estimate the images put through the network."""
         return int(context.subject.num_classes * context.settings["restarts"] * (context.settings["steps"] + 1))
 
+    def planned_leading(self, context: Context) -> int:
+        """Return all but the last look at each climb's end."""
+        return int(context.subject.num_classes * context.settings["restarts"] * context.settings["steps"])
+
     def measure(self, context: Context) -> Evidence:
         """Climb from every start and keep each class's largest margin."""
         subject, restarts = context.subject, context.settings["restarts"]

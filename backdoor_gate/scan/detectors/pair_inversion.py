@@ -49,12 +49,16 @@ class PairInversion:
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
         classes, probes = context.subject.num_classes, context.probes
-        if classes == 2:
+        if (arms := _most_arms(classes)) == 0:
             return 0
-        arms = classes * min(classes - 1, MOST_BLOCKS)
         per_class = len(probes.optimise) // classes, len(probes.held_out) // classes
         second = confirmation.planned_passes(context, arms, *per_class)
         return planned_passes(context, arms, *per_class) + second + len(probes) + pictures.planned_passes(SHOWN)
+
+    def planned_leading(self, context: Context) -> int:
+        """Return the steps' images, those of the second look among them."""
+        arms = _most_arms(context.subject.num_classes)
+        return confirmation.planned_leading(context, arms) if arms else 0
 
     def measure(self, context: Context) -> Evidence:
         """Invert the arms of every class that has images enough."""
@@ -119,6 +123,11 @@ class PairWarp(PairInversion):
 
     name: ClassVar[str] = "pair_warp"
     family: ClassVar[type[TriggerFamily]] = Warp
+
+
+def _most_arms(classes: int) -> int:
+    """Return how many arms there are where every class has images; of two classes there are no pairs to tell apart."""
+    return 0 if classes == 2 else classes * min(classes - 1, MOST_BLOCKS)
 
 
 def _taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
