@@ -18,6 +18,13 @@ NEVER_TESTED = (
 """What no detector of the pack looks for."""
 
 
+WITHOUT_CLEAN_IMAGES = (
+    "success of the recovered triggers on real images (synthetic probes only)",
+    "most backdoors: without clean images 12 of 18 planted ones passed (docs/quality.md)",
+)
+"""What synthetic probes leave open; the figure is of frozen evaluation networks."""
+
+
 def coverage(results: Sequence[DetectorResult], *, clean_data: bool) -> Coverage:
     """Return what was and was not tested.
 
@@ -30,5 +37,5 @@ def coverage(results: Sequence[DetectorResult], *, clean_data: bool) -> Coverage
     missing = tuple(
         f"{spec.name}: not run, so not looked for: {spec.claim}" for spec in DETECTORS if spec.name not in measured
     )
-    unverified = () if clean_data else ("success of the recovered triggers on real images (synthetic probes only)",)
+    unverified = () if clean_data else WITHOUT_CLEAN_IMAGES
     return Coverage(tested, (*missing, *unverified, *NEVER_TESTED))
