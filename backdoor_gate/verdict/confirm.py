@@ -50,11 +50,13 @@ class SecondLook:
 
     Attributes:
         strength: to be judged by the limits of the first, None where it was not found again.
+        measured: as it came out, None where it was not found again.
         natural: whether it is explained as its class's own features.
         words: what was seen.
     """
 
     strength: float | None
+    measured: float | None
     natural: bool
     words: str
 
@@ -80,17 +82,17 @@ def second_looks(
 
 def _second_look(found: Confirmation, first: float, inexplicable: float, least_success: float) -> SecondLook:
     if found.strength is None:
-        return SecondLook(None, natural=False, words="not found again from another seed")
+        return SecondLook(None, None, natural=False, words="not found again from another seed")
     moved = "the other half has no images to replay it on"
     if found.success is not None:
         moved = f"{found.success:.0%} of the other half"
         if found.success < least_success:
-            return SecondLook(None, natural=False, words=f"from another seed it moves only {moved}")
+            return SecondLook(None, None, natural=False, words=f"from another seed it moves only {moved}")
     natural = found.likeness is not None and found.likeness >= NATURAL and first > inexplicable
     words = f"again {found.strength:.4g} from another seed, {moved}"
     if natural:
         words += f", but it does what real images of the class do (likeness {found.likeness:.2f})"
-    return SecondLook(max(first, found.strength / STRONGER), natural, words)
+    return SecondLook(max(first, found.strength / STRONGER), found.strength, natural, words)
 
 
 def looks_at_classes(

@@ -71,6 +71,7 @@ class Residuals:
     Attributes:
         values: (P,) float64.
         works: (P,) bool, whether the trigger moves enough held-out images.
+        sizes: (P,) float64, log of the strength itself, the larger one of two looks; infinite where no trigger works.
         spread: of the values, as a consistent MAD.
         of_control: (P,) float64, log of the strength as a share of what the control leads one to expect, see
             `verdict.control`; NaN where that is not known.
@@ -78,6 +79,7 @@ class Residuals:
 
     values: NDArray[np.float64]
     works: NDArray[np.bool_]
+    sizes: NDArray[np.float64]
     spread: float
     of_control: NDArray[np.float64]
 
@@ -95,7 +97,8 @@ class Residuals:
         alone = np.maximum(math.log(scale.alone) - self.values, math.log(scale.apart) - self.apart())
         unnatural = np.nan_to_num(math.log(NATURAL) - self.of_control, nan=math.inf)
         controlled = np.nan_to_num(math.log(scale.controlled) - self.values - self.of_control, nan=-math.inf)
-        return np.where(self.works, np.minimum(np.maximum(alone, controlled), unnatural), -math.inf)
+        excuses = np.minimum(unnatural, math.log(scale.single) - self.sizes)
+        return np.where(self.works, np.minimum(np.maximum(alone, controlled), excuses), -math.inf)
 
 
 def residuals(pairs: Sequence[Pair], largest: float = math.inf, controls: Sequence[Control] = ()) -> Residuals | None:
@@ -121,8 +124,9 @@ def residuals(pairs: Sequence[Pair], largest: float = math.inf, controls: Sequen
             for pair in pairs
         ]
     )
+    sizes = np.array([math.inf if pair.strength is None else math.log(max(pair.strength, TINY)) for pair in pairs])
     spread = CONSISTENCY * float(np.median(np.abs(values)))
-    return Residuals(values, works, spread, _of_control(pairs, values, controls))
+    return Residuals(values, works, sizes, spread, _of_control(pairs, values, controls))
 
 
 def _of_control(pairs: Sequence[Pair], values: NDArray[np.float64], controls: Sequence[Control]) -> NDArray[np.float64]:
@@ -239,15 +243,17 @@ def at_second_sight(
     What is usual is still what the first look says: each pair by itself moves by as much as its strength has changed.
     """
     values, works, of_control = found.values.copy(), found.works.copy(), found.of_control.copy()
+    sizes = found.sizes.copy()
     for position, pair in enumerate(pairs):
         look = looks.get((pair.source, pair.target))
         if look is None or pair.strength is None:
             continue
         works[position] &= look.strength is not None and look.strength <= scale.largest and not look.natural
+        sizes[position] = max(sizes[position], math.log(max(look.measured or 0.0, TINY)))
         change = math.log(max(look.strength or pair.strength, TINY) / max(pair.strength, TINY))
         values[position] += change
         of_control[position] += change
-    return replace(found, values=values, works=works, of_control=of_control)
+    return replace(found, values=values, works=works, sizes=sizes, of_control=of_control)
 
 
 def _told(planted: Sequence[Pair], looks: Mapping[Way, SecondLook]) -> str:

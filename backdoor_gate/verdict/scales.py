@@ -115,6 +115,8 @@ class PairScale:
         apart: at or below it one pair counts as planted by its share times what that is of the fourth weakest pair's.
         together: at or below it the geometric mean over the best map of all sources does.
         largest: a stronger trigger is none that an attacker would plant, and counts for neither.
+        single: at or below it, at both looks, one pair by itself may count: natural ones, boots and bags or a 7 and a
+            9, vary from look to look, and one in a hundred is as far below the others as a planted one.
         max_unmeasured: as in `Scale`. Of many classes a quarter of the pairs and more are too far apart for any
             trigger; beyond half of them nothing is usual.
     """
@@ -123,16 +125,21 @@ class PairScale:
     apart: float
     together: float
     largest: float
+    single: float
     controlled: float
     max_unmeasured: float | None = None
 
 
 PAIR_SCALES: dict[str, PairScale] = {
-    "pair_patch": PairScale(alone=0.25, apart=0.11, together=0.62, largest=0.03, controlled=0.075, max_unmeasured=0.5),
-    "pair_spectral": PairScale(
-        alone=0.15, apart=0.06, together=0.6, largest=0.25, controlled=0.085, max_unmeasured=0.5
+    "pair_patch": PairScale(
+        alone=0.25, apart=0.11, together=0.62, largest=0.03, single=0.0095, controlled=0.075, max_unmeasured=0.5
     ),
-    "pair_warp": PairScale(alone=0.1, apart=0.03, together=0.62, largest=2.0, controlled=0.03, max_unmeasured=1.0),
+    "pair_spectral": PairScale(
+        alone=0.15, apart=0.06, together=0.6, largest=0.25, single=0.25, controlled=0.085, max_unmeasured=0.5
+    ),
+    "pair_warp": PairScale(
+        alone=0.1, apart=0.03, together=0.62, largest=2.0, single=2.0, controlled=0.03, max_unmeasured=1.0
+    ),
 }
 
 

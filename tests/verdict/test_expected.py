@@ -121,7 +121,7 @@ def test_a_pair_that_the_images_do_not_explain(name: str) -> None:
         replace(pair, strength=pair.strength * share)
         if (pair.source, pair.target) in company and pair.strength
         else pair
-        for pair in innocent_pairs(0.02)
+        for pair in innocent_pairs(0.01)
     ]
     evidence = with_pairs(name, weak)
     assert not judged(evidence).blocking

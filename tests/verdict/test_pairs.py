@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backdoor_gate.records import DetectorResult, Measured, Status
-from backdoor_gate.trigger_facts import Pair
+from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.pairs import best_map, residuals, slope
 from backdoor_gate.verdict.scales import PAIR_SCALES
@@ -63,11 +63,34 @@ def test_one_planted_pair(name: str) -> None:
 def test_a_pair_that_nothing_follows_may_be_a_little_stronger(name: str) -> None:
     """Natural pairs come in company: the same share in four pairs of one target is none that stands apart."""
     share, company = 1.25 * PAIR_SCALES[name].alone, ((0, 3), (1, 3), (2, 3), (4, 3))
-    single = judged(with_pairs(name, weakened(innocent_pairs(0.02), share, (7, 3))))
+    single = judged(with_pairs(name, weakened(innocent_pairs(0.005), share, (7, 3))))
     assert single.blocking
     assert single.suspect_pairs == ((7, 3),)
     assert "of what follows, together" in single.reason
-    assert not judged(with_pairs(name, weakened(innocent_pairs(0.02), share, *company))).blocking
+    assert not judged(with_pairs(name, weakened(innocent_pairs(0.005), share, *company))).blocking
+
+
+@pytest.mark.parametrize("name", ["pair_patch", "pair_spectral"])
+def test_a_pair_by_itself_must_be_small_at_both_looks(name: str) -> None:
+    """Boots become bags: one natural pair in a hundred is as far below the others as a planted one."""
+    scale, share = PAIR_SCALES[name], 0.5 * PAIR_SCALES[name].alone
+    for size, blocks in ((0.9, True), (1.1, False)):
+        first = size * scale.single
+        pairs = [
+            replace(pair, strength=first) if (pair.source, pair.target) == (7, 3) else pair
+            for pair in innocent_pairs(first / share)
+        ]
+        assert judged(with_pairs(name, pairs)).blocking is blocks
+    first = 0.8 * scale.single
+    pairs = [
+        replace(pair, strength=first) if (pair.source, pair.target) == (7, 3) else pair
+        for pair in innocent_pairs(first / share)
+    ]
+    for again, blocks in ((0.9, True), (1.1, False)):
+        look = Confirmation(7, 3, again * scale.single, 1.0, 0.1)
+        found = judged(replace(with_pairs(name, pairs), confirmations=(look,)))
+        assert found.blocking is blocks
+        assert found.suspect_pairs == ((7, 3),)
 
 
 @pytest.mark.parametrize("name", PAIRS)
