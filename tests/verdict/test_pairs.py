@@ -62,7 +62,7 @@ def test_one_planted_pair(name: str) -> None:
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_pair_that_nothing_follows_may_be_a_little_stronger(name: str) -> None:
     """Natural pairs come in company: the same share in four pairs of one target is none that stands apart."""
-    share, company = 1.25 * PAIR_SCALES[name].alone, ((0, 3), (1, 3), (2, 3), (4, 3))
+    share, company = 1.2 * PAIR_SCALES[name].alone, ((0, 3), (1, 3), (2, 3), (4, 3))
     single = judged(with_pairs(name, weakened(innocent_pairs(0.005), share, (7, 3))))
     assert single.blocking
     assert single.suspect_pairs == ((7, 3),)
