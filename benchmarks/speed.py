@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import torch
 
-from backdoor_gate.scan.session import choose_device
+from backdoor_gate.scan.session import choose_device, get_ready
 from backdoor_gate.worker.environment import ALLOCATOR
 from benchmarks.circumstances import RESULTS, circumstances
 from benchmarks.speeds.efficiency import efficiency
@@ -58,6 +58,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
 ) -> None:
     """Measure parts, keep the figures, write the tables."""
     as_the_worker_runs()
+    get_ready()
     if threads:
         torch.set_num_threads(threads)
     device = choose_device(wanted)
