@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 GRADIENT = 1.5
-"""What a gradient to the images costs on top of a pass, in passes: one backwards, and forwards nothing is left out."""
+"""What a gradient to the images costs on top of a pass, in passes: one backwards, and what is kept for it forwards."""
 
 
 def work(passes: int, led: int) -> float:

@@ -1,8 +1,9 @@
-"""bfloat16 for the passes that lead a search; what a trigger is measured on is always float32.
+"""bfloat16 for the passes that lead a search; how often what stands out works is measured in float32.
 
 The matrix units of recent processors and GPUs take bfloat16 at twice the speed of float32 or more, where the work is
 convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution
-forwards, on whose input a faint trigger is smaller than bfloat16's step; the linear layers, whose output is the logits.
+forwards (of one channel to within 2⁻¹⁶), on whose input a faint trigger is smaller than bfloat16's step; the linear
+layers, whose output is the logits.
 Whether it is used follows from the machine's instructions and the network's operators, never from a timing: the same
 machine and seed give the same evidence.
 """

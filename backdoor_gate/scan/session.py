@@ -66,7 +66,7 @@ OnProgress = Callable[[Progress], None]
 def get_ready() -> None:
     """Do what a worker may not do any more once it has locked itself down, and what is best done before it works."""
     precision.ask_for_instructions()
-    gc.freeze()  # what was imported stays: a search makes many objects, and every look at those would be one at all
+    gc.freeze()  # what was imported is never garbage, and there is far more of it than a search makes
 
 
 def measure(job: Job, on_progress: OnProgress) -> Scan:

@@ -116,7 +116,7 @@ class PairScale:
         together: at or below it the geometric mean over the best map of all sources does.
         largest: a stronger trigger is none that an attacker would plant, and counts for neither.
         single: at or below it, at both looks, one pair by itself may count: natural ones, boots and bags or a 7 and a
-            9, vary from look to look, and one in a hundred is as far below the others as a planted one.
+            9, vary from look to look, and now and then one is as far below the others as a planted one.
         max_unmeasured: as in `Scale`. Of many classes a quarter of the pairs and more are too far apart for any
             trigger; beyond half of them nothing is usual.
     """

@@ -121,8 +121,8 @@ def replayed(
         family: the kind of trigger.
         inverted: the triggers.
         held_out: images that they were not optimised on.
-        exactly: positions of the arms that a verdict may name: they are replayed in float32, the others as the search
-            was led, at half the cost.
+        exactly: positions of the arms that stand out: they are replayed in float32, the others as the search was led,
+            at half the cost.
     """
     success = torch.full_like(inverted.strength, torch.nan)
     others = set(range(len(inverted.arms))) - set(exactly)
