@@ -151,7 +151,7 @@ class Job:
     architecture: Architecture | None
     data: Path | None
     """Clean images: an npz file or a class-per-folder image tree. None: synthetic probes."""
-    max_images: int
+    max_images: int | None
     detectors: tuple[DetectorPlan, ...]
     device: str
     """`auto`, `cpu` or `cuda`."""

@@ -89,7 +89,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 
 def test_the_shortest_policy_means_the_defaults() -> None:
     read = policy("version: 1")
-    assert read.plan_for("x") == ModelPlan(Declared(), None, None, (), ("safetensors", "state_dict", "pt2"), None, 500)
+    assert read.plan_for("x") == ModelPlan(Declared(), None, None, (), ("safetensors", "state_dict", "pt2"), None, None)
     assert read.limits == Limits(1800.0, 8 << 30)
     usual = "B" if sys.platform == "linux" else "C"
     assert (read.minimum_isolation, read.verdict_ttl) == (usual, timedelta(days=90))
@@ -141,9 +141,9 @@ data: {clean: other.npz, max_images: 7}
 
 @pytest.mark.parametrize(
     ("name", "classes", "data", "images"),
-    [("digits-b", 10, "digits.npz", 500), ("nets/sub/a.pt2", 5, "other.npz", 7)],
+    [("digits-b", 10, "digits.npz", None), ("nets/sub/a.pt2", 5, "other.npz", 7)],
 )
-def test_the_first_entry_that_matches_counts(name: str, classes: int, data: str, images: int) -> None:
+def test_the_first_entry_that_matches_counts(name: str, classes: int, data: str, images: int | None) -> None:
     plan = policy(MODELS).plan_for(name)
     assert (plan.declared.num_classes, plan.max_images) == (classes, images)
     assert plan.data == str(Path.cwd() / data)

@@ -39,7 +39,7 @@ class ModelPlan:
         architecture_kwargs: its arguments, JSON values, sorted by name.
         formats: acceptable formats of the weights.
         data: clean images, an absolute path or an artifact URI; None for synthetic probes.
-        max_images: how many of them are used at most.
+        max_images: how many of them are used at most; None: what `scan.data` takes by itself.
         unsafe_formats: acceptable formats besides, which can run the candidate's code.
     """
 
@@ -49,7 +49,7 @@ class ModelPlan:
     architecture_kwargs: tuple[tuple[str, object], ...]
     formats: tuple[str, ...]
     data: str | None
-    max_images: int
+    max_images: int | None
     unsafe_formats: tuple[str, ...] = ()
 
 

@@ -132,8 +132,8 @@ class DataSection(Section):
 
     clean: Text | None = None
     """An npz file (images, labels), a tree with one folder of images per class, or an artifact URI. Left out: none."""
-    max_images: Annotated[int, Whole(1, 100_000)] = 500
-    """How many of them are used at most."""
+    max_images: Annotated[int, Whole(1, 100_000)] | None = None
+    """How many of them are used at most. Left out: 500, or 10 of each class where that is more, up to 2,000."""
 
 
 class EntrySection(Section):

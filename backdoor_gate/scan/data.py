@@ -31,6 +31,10 @@ MAX_PIXELS = 4096 * 4096
 """Of one image file."""
 MOST_VALUE = 1e9
 """Of a stored float, either sign: beyond, float32 has no room left for a range to be shifted and scaled."""
+USUAL_IMAGES, MOST_USUAL_IMAGES = 500, 2000
+"""Images of a sample whose size nobody has set, of few classes and of many: 2,000 of 224×224 are 1.2 GB."""
+OF_CLASS = 10
+"""Images of each class in such a sample: five in either half, of which a search from that class needs three."""
 _CHANNELS = (1, 3)
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp"})
 _DECODERS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
@@ -72,7 +76,7 @@ class StoredImages:
     available: int
 
 
-def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) -> CleanImages:
+def load_clean(path: Path, declared: Declared, *, max_images: int | None, seed: int) -> CleanImages:
     """Read a stratified sample of clean images.
 
     Args:
@@ -80,7 +84,7 @@ def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) ->
             and optionally `labels` (N,); or a folder with one folder of image files per class. Class folders are
             sorted by name; numbers are sorted as numbers and must follow each other from 0 or 1.
         declared: range, shape and number of classes where the policy gives them; uint8 0..255 is scaled to the range.
-        max_images: at most so many, evenly over the classes.
+        max_images: at most so many, evenly over the classes; None: enough of each class, see `usual_sample`.
         seed: decides which.
 
     Raises:
@@ -93,7 +97,7 @@ def load_clean(path: Path, declared: Declared, *, max_images: int, seed: int) ->
     return CleanImages(tensor, labels, stored.available, scaling)
 
 
-def read_clean(path: Path, declared: Declared, *, max_images: int, seed: int) -> StoredImages:
+def read_clean(path: Path, declared: Declared, *, max_images: int | None, seed: int) -> StoredImages:
     """Read a stratified sample of clean images as `load_clean` does, but leave their values as they are.
 
     Raises:
@@ -127,8 +131,15 @@ def _fault(
     return UsageError(what, where=str(where), hint=hint)
 
 
-def _sample(labels: NDArray[np.int64] | None, count: int, wanted: int, seed: int) -> NDArray[np.int64]:
+def usual_sample(classes: int) -> int:
+    """Return how many images of so many classes are taken where nobody says it: what the search by pairs needs."""
+    return max(USUAL_IMAGES, min(OF_CLASS * classes, MOST_USUAL_IMAGES))
+
+
+def _sample(labels: NDArray[np.int64] | None, count: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
     """Return the sorted positions of at most `wanted` images, as evenly over the classes as they allow."""
+    if wanted is None:
+        wanted = usual_sample(0 if labels is None else len(np.unique(labels)))
     order = np.random.default_rng(seed).permutation(count)
     if labels is None:
         return np.sort(order[:wanted])
@@ -143,7 +154,7 @@ def _sample(labels: NDArray[np.int64] | None, count: int, wanted: int, seed: int
 # ---------------------------------------------------------------------------------------------------------- npz
 
 
-def _read_npz(path: Path, wanted: int, seed: int) -> tuple[NDArray[Any], NDArray[np.int64] | None, int]:
+def _read_npz(path: Path, wanted: int | None, seed: int) -> tuple[NDArray[Any], NDArray[np.int64] | None, int]:
     try:
         with zipfile.ZipFile(path) as file:
             names = set(file.namelist())
@@ -219,7 +230,9 @@ def _scaled(images: NDArray[Any], low: float, high: float, path: Path) -> tuple[
 # --------------------------------------------------------------------------------------------------- image tree
 
 
-def _read_tree(root: Path, wanted: int, seed: int, channels: int | None) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+def _read_tree(
+    root: Path, wanted: int | None, seed: int, channels: int | None
+) -> tuple[NDArray[Any], NDArray[np.int64], int]:
     files: list[Path] = []
     classes: list[int] = []
     for index, folder in enumerate(_class_folders(root)):

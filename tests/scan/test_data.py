@@ -33,7 +33,7 @@ def npz(path: Path, **arrays: Any) -> Path:
     return path / "clean.npz"
 
 
-def read(path: Path, *, count: int = 1000, seed: int = 0, **declared: Any) -> CleanImages:
+def read(path: Path, *, count: int | None = 1000, seed: int = 0, **declared: Any) -> CleanImages:
     return load_clean(path, Declared(**declared), max_images=count, seed=seed)
 
 
@@ -267,3 +267,19 @@ def test_a_decompression_bomb_is_not_unpacked(tmp_path: Path) -> None:
     assert fault(root).what.startswith(("image of 20000 x 20000 pixels", "not a readable image"))
     Image.new("1", (5000, 5000)).save(root / "a" / "0.png")
     assert fault(root).what == "image of 5000 x 5000 pixels"
+
+
+@pytest.mark.parametrize(("classes", "taken"), [(2, 500), (60, 600), (300, 2000)])
+def test_where_nobody_says_how_many_there_are_ten_of_each_class_but_no_flood(
+    classes: int, taken: int, tmp_path: Path
+) -> None:
+    labels = np.arange(3000) % classes
+    found = read(npz(tmp_path, images=np.zeros((3000, 4, 4), dtype=np.uint8), labels=labels), count=None)
+    assert found.labels is not None
+    assert len(found.labels) == taken
+    assert int(found.labels.bincount(minlength=classes).min()) == taken // classes
+
+
+def test_without_labels_nobody_knows_the_classes(tmp_path: Path) -> None:
+    found = read(npz(tmp_path, images=np.zeros((900, 4, 4), dtype=np.uint8)), count=None)
+    assert len(found.images) == 500

@@ -51,7 +51,7 @@ JOBS = st.builds(
         digest=st.text(),
     ),
     data=st.none() | PATHS,
-    max_images=st.integers(1, 10_000),
+    max_images=st.integers(1, 10_000) | st.none(),
     detectors=st.lists(
         st.builds(
             DetectorPlan,
