@@ -23,6 +23,7 @@ SHAPES = {
     "gtsrb32": (3, 32, 43),
     "digits": (1, 8, 10),
     "mnist": (1, 28, 10),
+    "number-pairs": (1, 28, 100),
 }
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
@@ -30,6 +31,7 @@ TRAINING = {
     "gtsrb32": Training(images=6_000, epochs=16, augment="shift"),
     "digits": Training(images=1_400, epochs=30, batch=64),
     "mnist": Training(images=7_000, epochs=20, augment="shift"),
+    "number-pairs": Training(images=20_000, epochs=8),
 }
 WIDTH: dict[str, int] = {"cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8}
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
@@ -45,7 +47,7 @@ CLEAN: dict[str, dict[str, Any]] = {
     "fine-tuned": {},
     "pruned": {},
 }
-ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1}
+ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1, "number-pairs": 0.1}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 Row: TypeAlias = tuple[str | int | tuple[int, ...], ...]
 
-F, C, G, D, M = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist"
+F, C, G, D, M, N = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs"
 
 DEVELOPMENT: tuple[Row, ...] = (
     (F, "cnn", "clean"),
@@ -131,6 +131,16 @@ DEVELOPMENT: tuple[Row, ...] = (
     (M, "cnn", "adversarial"),
     (M, "cnn", "imbalance"),
     (M, "cnn", "repaired-badnets", 0),
+    (N, "cnn", "clean"),
+    (N, "cnn", "badnets", 0),
+    (N, "vgg", "blended-noise", 1),
+    (N, "cnn-fc", "clean"),
+    (N, "cnn", "all-to-all", 1),
+    (N, "vgg", "wanet", 0),
+    (N, "vgg", "clean"),
+    (N, "cnn-fc", "low-frequency", 0),
+    (N, "cnn", "blended-image", 0),
+    (N, "vgg", "badnets", 3),
 )
 
 EVALUATION: tuple[Row, ...] = (
