@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.scan.triggers.images import Images
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.subject import Subject
-
-SYNTHETIC_PER_CLASS = 20
-"""Synthetic images per class and half; together no more than SYNTHETIC_LIMIT."""
-
-SYNTHETIC_LIMIT = 400
-
-SYNTHETIC_STEPS = 20
-"""Sign-gradient steps from noise towards a class."""
 
 INFERENCE_CHUNK = 128
 """Images of one forward pass outside the optimisation."""
@@ -68,44 +59,6 @@ def from_clean(images: Images, seed: int, *, labelled: bool = True) -> Probes:
     first, second = (torch.cat(half) for half in halves)
     first, second = (half[torch.randperm(len(half), generator=generator)] for half in (first, second))
     return Probes(images[first], images[second], clean=True, labelled=labelled)
-
-
-def synthetic(subject: Subject, seed: int) -> Probes:
-    """Make images of every class out of the network itself, where the pipeline has none to give.
-
-    Smooth noise is moved towards each class by sign-gradient steps; the label is what the network then says. The
-    held-out half starts from another seed.
-    """
-    count = min(SYNTHETIC_PER_CLASS, max(2, SYNTHETIC_LIMIT // subject.num_classes))
-    optimise, held_out = (_towards_classes(subject, count, 2 * seed + half) for half in (0, 1))
-    return Probes(optimise, held_out, clean=False)
-
-
-def _towards_classes(subject: Subject, per_class: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    channels, height, width = subject.spec.shape
-    targets = torch.arange(subject.num_classes).repeat(per_class)  # every step's images mix the classes
-    coarse = torch.rand((len(targets), channels, max(2, height // 4), max(2, width // 4)), generator=generator)
-    smooth = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    low, high = subject.spec.low, subject.spec.high
-    images = (low + (high - low) * smooth).to(subject.device)
-    targets = targets.to(subject.device)
-    step = (high - low) / SYNTHETIC_STEPS
-    moved = [
-        _climb(subject, chunk, goal, step)
-        for chunk, goal in zip(torch.split(images, INFERENCE_CHUNK), torch.split(targets, INFERENCE_CHUNK), strict=True)
-    ]
-    result = torch.cat(moved)
-    return Images(result, predict(subject, result))
-
-
-def _climb(subject: Subject, images: Tensor, target: Tensor, step: float) -> Tensor:
-    for _ in range(SYNTHETIC_STEPS):
-        images = images.detach().requires_grad_()
-        loss = F.cross_entropy(subject.logits(images), target, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, images)
-        images = (images - step * gradient.sign()).clamp(subject.spec.low, subject.spec.high)
-    return images.detach()
 
 
 @torch.no_grad()

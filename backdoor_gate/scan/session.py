@@ -35,6 +35,7 @@ from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context, Weakest
 from backdoor_gate.scan.streams import in_streams, streams_of
 from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.synthetic import synthetic
 from backdoor_gate.scan.triggers.images import Images
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def device_name(device: torch.device) -> str:
 def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Probes, DataFacts]:
     """Split the clean images, or make synthetic ones; measure the accuracy where there are labels."""
     if clean is None:
-        made = probes.synthetic(subject, seed)
+        made = synthetic(subject, seed)
         return made, DataFacts("synthetic", len(made), None)
     images = clean.images.to(subject.device)
     predicted = probes.predict(subject, images)

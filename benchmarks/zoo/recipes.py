@@ -47,7 +47,7 @@ CLEAN: dict[str, dict[str, Any]] = {
     "fine-tuned": {},
     "pruned": {},
 }
-ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1, "number-pairs": 0.1}
+ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch
 from backdoor_gate.scan.session import control_of
 from backdoor_gate.scan.subject import OutOfTimeError, Subject
+from backdoor_gate.scan.synthetic import synthetic
 from backdoor_gate.scan.triggers import Images
 from backdoor_gate.verdict.control import expected_strengths
 
@@ -93,7 +94,7 @@ def test_the_candidates_own_answers_make_none() -> None:
     subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
     assert control_of(subject, probes.from_clean(digits.clean_images(), seed=0), 0) is not None
     assert control_of(subject, probes.from_clean(digits.clean_images(), seed=0, labelled=False), 0) is None
-    assert control_of(subject, probes.synthetic(subject, seed=0), 0) is None
+    assert control_of(subject, synthetic(subject, seed=0), 0) is None
     clean = digits.clean_images()
     labelled, facts = session.prepare(subject, CleanImages(clean.images, clean.labels, len(clean), ""), 0)
     assert labelled.labelled

@@ -12,7 +12,7 @@ from support import digits
 
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan import probes
-from backdoor_gate.scan.probes import SYNTHETIC_LIMIT, SYNTHETIC_PER_CLASS, from_clean, predict, synthetic
+from backdoor_gate.scan.probes import from_clean, predict
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers.images import Images
 
@@ -65,44 +65,6 @@ def test_the_halves_mix_their_classes() -> None:
     """The first images of a half stand for all of it: triggers are settled on these alone."""
     split = from_clean(numbered([k for k in range(4) for _ in range(100)]), 0)
     assert min(Counter(split.optimise.labels[:60].tolist()).values()) >= 5
-
-
-# ---------------------------------------------------------------------------------------------- synthetic probes
-
-
-def test_synthetic_probes_cover_every_class() -> None:
-    made = synthetic(subject(), 0)
-    assert not made.clean
-    for half in (made.optimise, made.held_out):
-        assert half.images.shape == (10 * SYNTHETIC_PER_CLASS, 1, 16, 16)
-        assert 0 <= half.images.min() <= half.images.max() <= 1
-        assert min(Counter(half.labels.tolist()).get(k, 0) for k in range(10)) >= 5
-
-
-def test_synthetic_probes_are_labelled_by_the_network() -> None:
-    looked = subject()
-    made = synthetic(looked, 0)
-    assert torch.equal(made.optimise.labels, predict(looked, made.optimise.images))
-
-
-def test_synthetic_probes_follow_the_seed_and_halves_differ() -> None:
-    one, other, third = (synthetic(subject(), seed) for seed in (3, 3, 4))
-    assert torch.equal(one.optimise.images, other.optimise.images)
-    assert torch.equal(one.held_out.images, other.held_out.images)
-    assert not torch.equal(one.optimise.images, one.held_out.images)
-    assert not torch.equal(one.optimise.images, third.optimise.images)
-    assert not torch.equal(one.held_out.images, third.optimise.images)
-
-
-def test_synthetic_probes_leave_the_global_random_state_alone() -> None:
-    looked, before = subject(), torch.get_rng_state()
-    synthetic(looked, 0)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_many_classes_get_fewer_images_each() -> None:
-    made = synthetic(subject(classes=100), 0)
-    assert len(made.optimise) == SYNTHETIC_LIMIT
 
 
 def test_predictions_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
