@@ -45,7 +45,7 @@ MOST = 0.6
 """Share of these images that are to arrive, for the ground to be the right one."""
 
 NEARER_GREY, NEARER_COLOUR = 1.2, 0.7
-"""Share of the scenery's way to the classes below which a plain ground is preferred: what is in colour, are photographs."""
+"""Share of the scenery's way to the classes below which a plain ground is preferred: photographs are in colour."""
 
 GRAIN = 0.03
 """Standard deviation of the noise on a plain ground, as a share of the input range."""
