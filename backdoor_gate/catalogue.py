@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.4"
+PACK_VERSION = "2026.11.5"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 
@@ -161,6 +161,18 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="inversion of the triggers of SIG, Barni et al., ICIP 2019, and FTrojan, Wang et al., ECCV 2022",
+        settings=InversionSettings,
+    ),
+    DetectorSpec(
+        name="ground_inversion",
+        title="Ground inversion (few cosines on images that the network makes)",
+        claim="signals that act whatever is in the image, some of those that differ from image to image among them",
+        blind_to="small patches, triggers that need a real image to act on, few classes, source-specific attacks",
+        unit="sum of amplitudes / input range",
+        side=Side.SMALL,
+        needs_data=False,
+        required=True,
+        source="data-free inversion after DeepInspect, Chen et al., IJCAI 2019, with the signals of FTrojan, ECCV 2022",
         settings=InversionSettings,
     ),
     DetectorSpec(

@@ -38,6 +38,9 @@ SURE = 0.9
 STEPS, STEP = 60, 0.01
 """Steps at most, and the length of one: root mean square change as a share of the input range."""
 
+USUAL_STEPS = 12
+"""Steps that an image takes to arrive, on average."""
+
 TRIED_PER_CLASS = 2
 """Images per class to choose the ground with."""
 
@@ -62,18 +65,28 @@ class Ground(Enum):
     SCENERY = "scenery"
 
 
-def synthetic(subject: Subject, seed: int) -> Probes:
+def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS) -> Probes:
     """Make images of every class out of the network itself; the label is what the network says in the end.
 
     Args:
         subject: the frozen network.
         seed: of all random draws. The held-out half starts from another one.
+        per_class: images of each class and half, of many classes fewer.
     """
     ground = choose_ground(subject, seed)
-    count = min(PER_CLASS, max(2, LIMIT // subject.num_classes))
+    count = _of_each(subject, per_class)
     halves = (_moved(subject, ground, count, 2 * seed + half)[0] for half in (0, 1))
     optimise, held_out = (Images(images, predict(subject, images)) for images in halves)
     return Probes(optimise, held_out, clean=False)
+
+
+def planned_passes(subject: Subject, per_class: int) -> int:
+    """Estimate the images that making these puts through the network."""
+    return USUAL_STEPS * subject.num_classes * (2 * _of_each(subject, per_class) + len(Ground) * TRIED_PER_CLASS)
+
+
+def _of_each(subject: Subject, per_class: int) -> int:
+    return min(per_class, max(2, LIMIT // subject.num_classes))
 
 
 def choose_ground(subject: Subject, seed: int) -> Ground:

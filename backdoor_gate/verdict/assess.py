@@ -11,7 +11,7 @@ from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measur
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale, why_large, why_small
+from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of, why_large, why_small
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
 def _judge(
     result: DetectorResult, evidence: Measured, spec: DetectorSpec, rate: float, max_unmeasured: float
 ) -> DetectorResult:
-    scale, classes = SCALES[spec.name], len(evidence.values)
+    scale, classes = scale_of(evidence), len(evidence.values)
     allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
     result = _with_index(result, ordinary(evidence), spec, scale, rate)
     result = _with_suspects(result, evidence, spec, scale, rate)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
-from backdoor_gate.verdict.scales import SCALES, Scale
+from backdoor_gate.verdict.scales import Scale, scale_of
 from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Comparison:
 
 def compared(evidence: Measured, class_index: int) -> Comparison:
     """Return a class among all to which noise does not lead, where those are enough; among all classes otherwise."""
-    scale, few = SCALES[evidence.detector], len(evidence.values) < FEWEST_CLASSES
+    scale, few = scale_of(evidence), len(evidence.values) < FEWEST_CLASSES
     others = _without_noise(evidence, scale)
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
@@ -90,7 +90,7 @@ def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float |
 
 def ordinary(evidence: Measured) -> tuple[float | None, ...]:
     """Return the values of the classes that an outlier is looked for in: those to which noise does not lead."""
-    return tuple(evidence.values[k] for k in _without_noise(evidence, SCALES[evidence.detector]))
+    return tuple(evidence.values[k] for k in _without_noise(evidence, scale_of(evidence)))
 
 
 def _without_noise(evidence: Measured, scale: Scale) -> list[int]:

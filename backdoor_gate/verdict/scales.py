@@ -15,6 +15,8 @@ from backdoor_gate.verdict.statistics import median_of, runner_up
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backdoor_gate.records import Measured
+
 
 OF_CONTROL = "of what a network trained on the clean images alone leads one to expect"
 
@@ -89,6 +91,7 @@ SCALES: dict[str, Scale] = {
         supports=0.8,
         of_noise=Scale(absolute=0.35, outliers=False),
     ),
+    "ground_inversion": Scale(of_median=0.27, of_runner_up=0.33, comparable=1.5),
     "warp_inversion": Scale(
         absolute=0.6,
         of_runner_up=0.4,
@@ -102,6 +105,20 @@ SCALES: dict[str, Scale] = {
         of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0, of_noise=Scale(outliers=False)
     ),
 }
+
+
+WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
+    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.4, comparable=0.02, supports=0.8),
+    "spectral_inversion": Scale(of_median=0.3, of_runner_up=0.4, comparable=0.13, supports=0.8),
+    "frequency_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.35, supports=0.8),
+}
+"""Scales of triggers found on synthetic images, where they differ: there, weak triggers reach every class."""
+
+
+def scale_of(evidence: Measured) -> Scale:
+    """Return the limits of a detector's values, by the images that they were measured on."""
+    usual = SCALES[evidence.detector]
+    return usual if evidence.verified else WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, small_limits
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, scale_of, small_limits
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _beyond_limits(spec: DetectorSpec, among: Comparison, value: float) -> list[
 
 def _index_score(evidence: Measured, index_rate: float) -> float | None:
     """Return the logarithm of the anomaly index's ratio to its critical value; None where there is no index."""
-    spec, scale = BY_NAME[evidence.detector], SCALES[evidence.detector]
+    spec, scale = BY_NAME[evidence.detector], scale_of(evidence)
     values = ordinary(evidence)
     on_scale = [logarithm(value) if scale.logarithm else value for value in values]
     found = outlier(on_scale, small=spec.side is Side.SMALL)

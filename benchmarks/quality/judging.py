@@ -98,7 +98,7 @@ def judged(line: dict[str, Any]) -> Judged:
 
 
 def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
-    if "missing" in row and line["num_classes"] == 2 and name.startswith("pair_"):
+    if "missing" in row and _needless(name, line):
         return NotApplicable(name, row["missing"], by_candidate=False)
     if "missing" in row:
         return Inconclusive(name, row["missing"])
@@ -113,6 +113,11 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         controls=tuple(Control(*found) for found in row.get("controls", ())),
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
     )
+
+
+def _needless(name: str, line: dict[str, Any]) -> bool:
+    """Tell whether a detector has nothing to do: no pairs of two classes, no made images besides made ones."""
+    return line["num_classes"] == 2 if name.startswith("pair_") else name == "ground_inversion" and not line["accuracy"]
 
 
 def _shape(line: dict[str, Any]) -> tuple[int, int, int]:

@@ -103,6 +103,15 @@ def test_a_trigger_for_one_source_stands_out_most() -> None:
     assert shares[first] < 0.75 * shares[second]
 
 
+def test_on_an_empty_ground_a_planted_signal_stands_out_most() -> None:
+    """It takes a larger network for it to stand out far enough to block."""
+    values = [value for value in evidence("ground_inversion", "wave").values if value is not None]
+    first, second = sorted(values)[:2]
+    assert values.index(first) == digits.TARGET
+    assert first < 0.6 * second
+    assert sorted(evidence("ground_inversion", None).values)[0] > 1.5 * first  # type: ignore[type-var]
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_the_clean_twin_passes(name: str) -> None:
     assert verdict(name, None).verdict is Verdict.PASS

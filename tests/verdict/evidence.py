@@ -23,7 +23,14 @@ from backdoor_gate.verdict.judgement import Judgement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-INVERSIONS = ("neural_cleanse", "spectral_inversion", "frequency_inversion", "warp_inversion", "generator_inversion")
+INVERSIONS = (
+    "neural_cleanse",
+    "spectral_inversion",
+    "frequency_inversion",
+    "ground_inversion",
+    "warp_inversion",
+    "generator_inversion",
+)
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
@@ -35,6 +42,7 @@ CLEAN = {
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
     "frequency_inversion": (2.2, 2.6, 1.9, 2.9, 2.4, 2.1, 2.3, 2.7, 1.8, 2.5),
+    "ground_inversion": (0.41, 0.38, 0.45, 0.5, 0.36, 0.47, 0.52, 0.4, 0.43, 0.39),
     "warp_inversion": (2.4, 2.6, 3.1, 2.2, 2.9, 2.5, 2.8, 3.0, 2.3, 2.7),
     "generator_inversion": (0.21, 0.23, 0.2, 0.25, 0.22, 0.24, 0.19, 0.26, 0.2, 0.27),
     "pair_patch": (0.02,) * 10,
@@ -45,6 +53,7 @@ PLANTED = {
     "neural_cleanse": 0.005,
     "spectral_inversion": 0.08,
     "frequency_inversion": 0.3,
+    "ground_inversion": 0.06,
     "warp_inversion": 0.2,
     "generator_inversion": 0.05,
 }

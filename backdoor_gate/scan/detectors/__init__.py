@@ -3,6 +3,7 @@
 from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
 from backdoor_gate.scan.detectors.frequency_inversion import FrequencyInversion
 from backdoor_gate.scan.detectors.generator_inversion import GeneratorInversion
+from backdoor_gate.scan.detectors.ground_inversion import GroundInversion
 from backdoor_gate.scan.detectors.interface import Detector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
@@ -16,6 +17,7 @@ DETECTORS: tuple[Detector, ...] = (
     NeuralCleanse(),
     SpectralInversion(),
     FrequencyInversion(),
+    GroundInversion(),
     WarpInversion(),
     GeneratorInversion(),
     PairPatch(),
