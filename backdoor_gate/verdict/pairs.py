@@ -193,7 +193,8 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
         evidence: what the detector brought.
         max_unmeasured: the policy's share of pairs that may be censored, where the detector's scale has none.
     """
-    scale, pairs = PAIR_SCALES[result.name], evidence.pairs
+    pairs = evidence.pairs
+    scale = PAIR_SCALES[result.name].among(len(pairs))
     result = replace(result, pairs=pairs)
     if not pairs:
         return replace(result, status=Status.INCONCLUSIVE, reason="no pair of classes was measured")
@@ -281,11 +282,11 @@ def _alone(pair: Pair, position: int, found: Residuals, scale: PairScale, unit: 
     moved = f"{_named_pair(pair)}: its trigger moves {pair.success:.0%} of the source's held-out images"
     words = f"{moved}, and {pair.strength:.4g} {unit} is {share:.2f} of the usual strength"
     if share <= scale.alone:
-        return f"{words}, at most {scale.alone:g}"
+        return f"{words}, at most {scale.alone:.2g}"
     if together <= scale.apart:
-        return f"{words} and {together / share:.2f} of what follows, together {together:.2f}, at most {scale.apart:g}"
+        return f"{words} and {together / share:.2f} of what follows, together {together:.2f}, at most {scale.apart:.2g}"
     of_control = math.exp(found.of_control[position])
-    product = f"together {share * of_control:.2f}, at most {scale.controlled:g}"
+    product = f"together {share * of_control:.2f}, at most {scale.controlled:.2g}"
     return f"{words} and {of_control:.2f} {OF_CONTROL}, {product}"
 
 

@@ -7,7 +7,7 @@ classes): every report that rests on them says `calibrated: false`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.verdict.statistics import median_of, runner_up
@@ -60,6 +60,9 @@ class Scale:
     of_noise: Scale | None = None
 
 
+ON_EMPTY_GROUND = Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5)
+"""Of signals of few frequencies on images that the network made itself."""
+
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
@@ -91,7 +94,7 @@ SCALES: dict[str, Scale] = {
         supports=0.8,
         of_noise=Scale(absolute=0.35, outliers=False),
     ),
-    "ground_inversion": Scale(of_median=0.27, of_runner_up=0.33, comparable=1.5),
+    "ground_inversion": ON_EMPTY_GROUND,
     "warp_inversion": Scale(
         absolute=0.6,
         of_runner_up=0.4,
@@ -108,9 +111,11 @@ SCALES: dict[str, Scale] = {
 
 
 WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
-    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.4, comparable=0.02, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.3, of_runner_up=0.4, comparable=0.13, supports=0.8),
-    "frequency_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.35, supports=0.8),
+    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35, comparable=0.02, supports=0.8),
+    "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.13, supports=0.8),
+    "frequency_inversion": replace(ON_EMPTY_GROUND, supports=0.8),
+    "warp_inversion": Scale(absolute=0.4, supports=0.8, max_unmeasured=1.0),
+    "generator_inversion": Scale(of_runner_up=0.3, comparable=0.05, max_unmeasured=1.0),
 }
 """Scales of triggers found on synthetic images, where they differ: there, weak triggers reach every class."""
 
@@ -145,6 +150,15 @@ class PairScale:
     single: float
     controlled: float
     max_unmeasured: float | None = None
+
+    def among(self, pairs: int) -> PairScale:
+        """Return the limits where so many pairs are looked at: of many, one is weak by chance sooner than of a few."""
+        share = min(1.0, (USUAL_PAIRS / max(1, pairs)) ** CROWD)
+        return replace(self, alone=share * self.alone, apart=share * self.apart, controlled=share * self.controlled)
+
+
+USUAL_PAIRS, CROWD = 90, 0.25
+"""Pairs of ten classes, for which the limits are, and how fast those for one pair fall with more of them."""
 
 
 PAIR_SCALES: dict[str, PairScale] = {

@@ -159,7 +159,8 @@ def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
 
 def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
     """Return the score of the weakest pair, or of the best map where that goes farther, at first and second sight."""
-    pairs, scale = evidence.pairs, PAIR_SCALES[evidence.detector]
+    pairs = evidence.pairs
+    scale = PAIR_SCALES[evidence.detector].among(len(pairs))
     found = residuals(pairs, scale.largest, evidence.controls) if pairs else None
     if found is None:
         return (None,)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, Scale
+from backdoor_gate.records import Measured
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, scale_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text("utf-8")
 
@@ -19,13 +24,40 @@ def test_every_detector_has_a_scale() -> None:
 @pytest.mark.parametrize("name", [name for name in SCALES if name != "final_layer"])
 def test_the_document_states_every_limit(name: str) -> None:
     scale = SCALES[name]
-    (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
-    _, _, usual, of_noise, _ = row.split("|")
+    _, _, usual, of_noise, _ = next(rows(name)).split("|")
     for limit in limits(scale):
         assert f" {limit:g} " in words(usual), f"{limit} is not in {usual!r}"
     assert (of_noise.strip() == "the same") == (scale.of_noise is None)
     for limit in limits(scale.of_noise or Scale()):
         assert f" {limit:g} " in words(of_noise), f"{limit} is not in {of_noise!r}"
+
+
+@pytest.mark.parametrize("name", WITHOUT_CLEAN_IMAGES)
+def test_the_document_states_every_limit_without_clean_images(name: str) -> None:
+    *_, row = (row for row in rows(name) if row.count("|") == 3)
+    stated = row.split("|")[2]
+    for limit in limits(WITHOUT_CLEAN_IMAGES[name]):
+        assert f" {limit:g} " in words(stated), f"{limit} is not in {stated!r}"
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_limits_follow_the_images(name: str) -> None:
+    on_clean, on_synthetic = (Measured(name, (1.0,) * 10, verified=verified) for verified in (True, False))
+    assert scale_of(on_clean) is SCALES[name]
+    assert scale_of(on_synthetic) is WITHOUT_CLEAN_IMAGES.get(name, SCALES[name])
+
+
+@pytest.mark.parametrize("name", PAIR_SCALES)
+def test_of_many_pairs_one_has_to_be_weaker(name: str) -> None:
+    scale = PAIR_SCALES[name]
+    assert scale.among(6) == scale.among(90) == scale
+    many = scale.among(16 * 90)
+    assert (many.alone, many.apart, many.controlled) == (scale.alone / 2, scale.apart / 2, scale.controlled / 2)
+    assert (many.together, many.largest, many.single) == (scale.together, scale.largest, scale.single)
+
+
+def rows(name: str) -> Iterator[str]:
+    return (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
 
 
 def limits(scale: Scale) -> list[float]:
@@ -41,7 +73,7 @@ def words(cell: str) -> str:
 
 @pytest.mark.parametrize("name", PAIR_SCALES)
 def test_the_document_states_the_limits_of_pairs(name: str) -> None:
-    (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{name}` | "))
+    (row,) = rows(name)
     scale = PAIR_SCALES[name]
     for limit in (scale.alone, scale.apart, scale.controlled, scale.together, scale.largest):
         assert f" {limit:g} " in f"{row} ".replace(",", " ").replace(";", " "), f"{limit} is not in {row!r}"

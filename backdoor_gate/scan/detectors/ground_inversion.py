@@ -49,8 +49,8 @@ class GroundInversion(InversionDetector):
             return NotApplicable(self.name, why, by_candidate=False)
         before = context.subject.passes
         made = synthetic(context.subject, context.seed, PER_CLASS)
-        # What its trigger does to real images, of which it knows none, is not worth a picture.
-        evidence = super().measure(replace(context, probes=made, keep=lambda _: None))
+        # It knows no real images: not what its trigger does to them, nor where noise on them leads.
+        evidence = super().measure(replace(context, probes=made, keep=lambda _: None, noise_classes=()))
         if not isinstance(evidence, Measured):
             return evidence
         cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
