@@ -29,6 +29,7 @@ from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.references import FARTHEST, Kind
 from backdoor_gate.verdict.scores import detector_score, model_scores
+from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 from benchmarks.circumstances import RESULTS
 
 FALSE_BLOCK_RATE = 0.01
@@ -116,8 +117,10 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
 
 
 def _needless(name: str, line: dict[str, Any]) -> bool:
-    """Tell whether a detector has nothing to do: no pairs of two classes, no made images besides made ones."""
-    return line["num_classes"] == 2 if name.startswith("pair_") else name == "ground_inversion" and not line["accuracy"]
+    """Tell whether a detector has nothing to do: no pairs of two classes, no ground without clean images or of few."""
+    if name == "ground_inversion":
+        return line["accuracy"] is None or line["num_classes"] < FEWEST_CLASSES
+    return name.startswith("pair_") and line["num_classes"] == 2
 
 
 def _shape(line: dict[str, Any]) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from backdoor_gate.records import Evidence, Measured, NotApplicable
 from backdoor_gate.scan.detectors.inversion import InversionDetector
+from backdoor_gate.scan.noise import FEWEST_CLASSES
 from backdoor_gate.scan.synthetic import planned_passes, synthetic
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
 
@@ -32,20 +33,19 @@ class GroundInversion(InversionDetector):
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        if not context.probes.clean:
+        if _needless(context):
             return 0
         return super().planned_passes(context) + planned_passes(context.subject, PER_CLASS)
 
     def planned_leading(self, context: Context) -> int:
         """Estimate those that take a gradient."""
-        if not context.probes.clean:
+        if _needless(context):
             return 0
         return super().planned_leading(context) + planned_passes(context.subject, PER_CLASS)
 
     def measure(self, context: Context) -> Evidence:
         """Make the images, and invert one arm per class on them."""
-        if not context.probes.clean:
-            why = "without clean images all searches are on such images, frequency_inversion's among them"
+        if why := _needless(context):
             return NotApplicable(self.name, why, by_candidate=False)
         before = context.subject.passes
         made = synthetic(context.subject, context.seed, PER_CLASS)
@@ -55,3 +55,12 @@ class GroundInversion(InversionDetector):
             return evidence
         cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
         return replace(evidence, cost=cost)
+
+
+def _needless(context: Context) -> str | None:
+    """Return why there is nothing to measure, if so."""
+    if context.subject.num_classes < FEWEST_CLASSES:
+        return f"with fewer than {FEWEST_CLASSES} classes there are too few to compare"
+    if not context.probes.clean:
+        return "without clean images all searches are on such images, frequency_inversion's among them"
+    return None
