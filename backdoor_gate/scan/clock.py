@@ -14,6 +14,11 @@ GRADIENT = 1.5
 """What a gradient to the images costs on top of a pass, in passes: one backwards, and what is kept for it forwards."""
 
 
+LEFT_OUT = 1.15
+"""Time left, as a multiple of what the plan's work alone would take: it leaves out the control's searches, whose passes
+cost little, and the end, when cores have nothing left to do. Measured, see `benchmarks.speed --part scan`."""
+
+
 def work(passes: int, led: int) -> float:
     """Return so many passes as work, `led` of them with a gradient."""
     return passes + GRADIENT * led
@@ -47,4 +52,4 @@ class Clock:
             return None
         now = time.monotonic()
         spent = sum(self._ended.get(name, now) - begun for name, begun in list(self._begun.items()))
-        return max(0.0, spent * (self._planned - done) / done / self._streams)
+        return max(0.0, LEFT_OUT * spent * (self._planned - done) / done / self._streams)
