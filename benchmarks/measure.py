@@ -28,7 +28,6 @@ from benchmarks.zoo import data as zoo_data
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "benchmarks" / "work" / "zoo"
-CLEAN_IMAGES = 500
 KEPT = (
     "name", "split", "dataset", "network", "family", "role", "targets", "num_classes", "input_shape", "attack_success"
 )  # fmt: skip
@@ -59,7 +58,7 @@ def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Jo
         signature=None,
         architecture=Architecture(meta["architecture"]["target"], ROOT, kwargs, digest=""),
         data=clean_file(meta) if with_data else None,
-        max_images=CLEAN_IMAGES,
+        max_images=None,
         detectors=plans,
         device="auto",
         seed=seed,
