@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from backdoor_gate.scan import session
+from backdoor_gate.scan.data import USUAL_IMAGES
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
-from benchmarks.measure import CLEAN_IMAGES, job
+from benchmarks.measure import job
 from benchmarks.peer_methods.common import Meter, tell
 
 FALSE_BLOCK_RATE, MAX_UNMEASURED = 0.01, 0.2
@@ -29,7 +30,7 @@ def main(folder: Path, names: tuple[str, ...], seed: int) -> None:
     decision = decide(scan, Judgement(FALSE_BLOCK_RATE, required, MAX_UNMEASURED))
     passes = sum(evidence.cost.model_passes for evidence in scan.evidence if hasattr(evidence, "cost"))
     result = {"passes": passes} | spent | {"verdict": decision.verdict.value, "classes": list(decision.suspect_classes)}
-    tell(result | {"images": CLEAN_IMAGES, "reasons": list(decision.reasons)})
+    tell(result | {"images": USUAL_IMAGES, "reasons": list(decision.reasons)})
 
 
 if __name__ == "__main__":
