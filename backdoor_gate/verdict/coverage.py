@@ -20,7 +20,7 @@ NEVER_TESTED = (
 
 WITHOUT_CLEAN_IMAGES = (
     "success of the recovered triggers on real images (synthetic probes only)",
-    "most backdoors: without clean images 12 of 18 planted ones passed (docs/quality.md)",
+    "many backdoors: without clean images 4 of 12 planted ones passed (docs/quality.md)",
 )
 """What synthetic probes leave open; the figure is of frozen evaluation networks."""
 
