@@ -15,6 +15,10 @@ from annotated_types import Ge, Le
 PACK_VERSION = "2026.11.5"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
+FEWEST_COMPARED = 6
+"""Classes below which they cannot be compared: no outlier rule inside one model has useful power at 1 %, and noise
+always leads to one of them."""
+
 
 class Side(StrEnum):
     """Which end of a class vector is suspicious."""
@@ -101,6 +105,23 @@ class DetectorSpec:
     source: str
     """Paper or repository the method comes from."""
     settings: type[Settings] = field(default=NoSettings)
+    fewest_classes: int = 2
+    """Of fewer than these it says nothing, see `needless`."""
+    of_fewer: str = ""
+    """Why not."""
+    without_data: str = ""
+    """Why it has nothing to measure without clean images; empty where it has."""
+
+    def needless(self, num_classes: int, *, clean_images: bool) -> str | None:
+        """Return why there is nothing to measure of a model, whoever has made it; None where there is.
+
+        Args:
+            num_classes: of the model.
+            clean_images: whether the pipeline gave any.
+        """
+        if num_classes < self.fewest_classes:
+            return self.of_fewer
+        return None if clean_images else self.without_data or None
 
 
 DETECTORS: tuple[DetectorSpec, ...] = (
@@ -174,6 +195,9 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         required=True,
         source="data-free inversion after DeepInspect, Chen et al., IJCAI 2019, with the signals of FTrojan, ECCV 2022",
         settings=InversionSettings,
+        fewest_classes=FEWEST_COMPARED,
+        of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
+        without_data="without clean images all searches are on such images, frequency_inversion's among them",
     ),
     DetectorSpec(
         name="warp_inversion",
@@ -209,6 +233,8 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        fewest_classes=3,
+        of_fewer="with two classes every attack is all-to-one",
         settings=PatchPairSettings,
     ),
     DetectorSpec(
@@ -221,6 +247,8 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        fewest_classes=3,
+        of_fewer="with two classes every attack is all-to-one",
         settings=PairSettings,
     ),
     DetectorSpec(
@@ -233,6 +261,8 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
+        fewest_classes=3,
+        of_fewer="with two classes every attack is all-to-one",
         settings=PairSettings,
     ),
 )

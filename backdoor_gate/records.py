@@ -17,37 +17,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from backdoor_gate.candidate_facts import FileEntry, Signature
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
     from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 # ---------------------------------------------------------------------------------------------- the candidate
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file of a candidate: POSIX path relative to the root, size in bytes, lower-case hex SHA-256."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSignature:
-    """A tensor as the candidate declares it: its shape (-1 is a free dimension) and numpy dtype name."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What the candidate says of its own input and output. The least trusted source of both."""
-
-    input: TensorSignature | None
-    output: TensorSignature | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +288,8 @@ class DetectorResult:
     status: Status
     reason: str
     """Plain words: why it is suspect, missing, or unremarkable."""
+    excused: bool = False
+    """Whether there is nothing for it to measure, whoever has made the model: then a PASS can do without it."""
     blocking: bool = False
     """Whether this result alone blocks the candidate."""
     anomaly_index: float | None = None

@@ -13,6 +13,7 @@ import pytest
 
 from backdoor_gate import audit as runner
 from backdoor_gate.audit import Request, audit, worst
+from backdoor_gate.candidate_facts import FileEntry
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import (
     GateError,
@@ -29,7 +30,6 @@ from backdoor_gate.publishers.interface import Publisher
 from backdoor_gate.records import (
     Candidate,
     DataFacts,
-    FileEntry,
     InputSpec,
     Measured,
     Reference,

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from backdoor_gate.candidate_facts import Signature
     from backdoor_gate.examination import Inspection, Preparation
     from backdoor_gate.policy import Policy
-    from backdoor_gate.records import Signature
     from backdoor_gate.sources.interface import Source
 
 _FIXED_BATCH = "log the model again with an input example of batch >= 2, or name the code that builds it"

@@ -35,7 +35,7 @@ class Outcome(Enum):
     BLOCKS = "blocks"
     MISSING = "missing"
     SKIPPED = "skipped"
-    """Not measured, and not required."""
+    """Not measured, and not missed: not required, or with nothing to measure."""
 
 
 class Way(NamedTuple):
@@ -154,7 +154,7 @@ def _outcome(result: DetectorResult, *, required: bool) -> Outcome:
         return Outcome.BLOCKS
     if result.status is Status.MEASURED:
         return Outcome.NOTED if result.suspect_classes else Outcome.CLEAR
-    return Outcome.MISSING if required else Outcome.SKIPPED
+    return Outcome.MISSING if required and not result.excused else Outcome.SKIPPED
 
 
 def number(value: float | None) -> str:

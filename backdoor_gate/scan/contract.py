@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError
-from backdoor_gate.records import Declared, InputSpec, Signature
+from backdoor_gate.records import Declared, InputSpec
+
+if TYPE_CHECKING:
+    from backdoor_gate.candidate_facts import Signature
 
 RANK = 4
 """Dimensions of a batch of images: N, C, H, W."""

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from backdoor_gate.scan.subject import Subject
-
-FEWEST_CLASSES = 6
-"""Below this number of classes noise always leads to one of them, and says nothing."""
 
 NOISE_LEVELS = (0.25, 0.4)
 """Standard deviations of the noise, as shares of the input range."""
@@ -40,9 +39,9 @@ def classes_of_noise(subject: Subject, images: Tensor, seed: int) -> tuple[int, 
         seed: of the noise, which is the same at every level.
 
     Returns:
-        None of them where there are fewer classes than FEWEST_CLASSES.
+        None of them where there are fewer classes than FEWEST_COMPARED.
     """
-    if subject.num_classes < FEWEST_CLASSES:
+    if subject.num_classes < FEWEST_COMPARED:
         return ()
     images = images[:NOISE_IMAGES]
     low, high = subject.spec.low, subject.spec.high

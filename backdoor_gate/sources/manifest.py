@@ -12,8 +12,8 @@ import stat
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
+from backdoor_gate.candidate_facts import FileEntry
 from backdoor_gate.errors import RefusedError, UsageError
-from backdoor_gate.records import FileEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

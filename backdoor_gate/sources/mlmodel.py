@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
 from backdoor_gate import strict_yaml
+from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import RefusedError
-from backdoor_gate.records import Signature, TensorSignature
 from backdoor_gate.sources.manifest import open_regular, shown
 
 if TYPE_CHECKING:

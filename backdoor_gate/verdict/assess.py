@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backdoor_gate.catalogue import BY_NAME, DetectorSpec, Side
+from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of, why_large, why_small
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES, critical_value, outlier
+from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,8 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
     spec = BY_NAME[evidence.detector]
     blank = DetectorResult(spec.name, required, Status.MEASURED, "", unit=spec.unit)
     if isinstance(evidence, NotApplicable):
-        return replace(blank, status=Status.NOT_APPLICABLE, reason=evidence.reason)
+        excused = not evidence.by_candidate
+        return replace(blank, status=Status.NOT_APPLICABLE, reason=evidence.reason, excused=excused)
     if isinstance(evidence, Inconclusive):
         return replace(blank, status=Status.INCONCLUSIVE, reason=evidence.reason, cost=evidence.cost)
     evidence = carried_over(evidence, WORKING_SUCCESS)
@@ -133,7 +134,7 @@ def _with_index(
     small = spec.side is Side.SMALL
     on_scale = [logarithm(value) if scale.logarithm else value for value in values]
     found = outlier(on_scale, small=small)
-    threshold = critical_value(len(values), rate) if len(values) >= FEWEST_CLASSES else None
+    threshold = critical_value(len(values), rate) if len(values) >= FEWEST_COMPARED else None
     if found is None:
         return replace(result, threshold=threshold)
     if not scale.outliers:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
 from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
 from backdoor_gate.verdict.scales import Scale, scale_of
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Measured
@@ -54,7 +54,7 @@ class Comparison:
 
 def compared(evidence: Measured, class_index: int) -> Comparison:
     """Return a class among all to which noise does not lead, where those are enough; among all classes otherwise."""
-    scale, few = scale_of(evidence), len(evidence.values) < FEWEST_CLASSES
+    scale, few = scale_of(evidence), len(evidence.values) < FEWEST_COMPARED
     others = _without_noise(evidence, scale)
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
@@ -97,4 +97,4 @@ def _without_noise(evidence: Measured, scale: Scale) -> list[int]:
     """Return the classes to which noise does not lead, in order; all where too few are left or no limits tell apart."""
     classes = range(len(evidence.values))
     left = [k for k in classes if k not in evidence.noise_classes]
-    return list(classes) if scale.of_noise is None or len(left) < FEWEST_CLASSES else left
+    return list(classes) if scale.of_noise is None or len(left) < FEWEST_COMPARED else left

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES
+from backdoor_gate.catalogue import FEWEST_COMPARED
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -52,7 +52,7 @@ def expected_strengths(
         if (own := strengths.get((found.source, found.target))) is not None
     }
     ratios = [own / max(control, TINY) for way, (control, own) in both.items() if ordinary is None or way in ordinary]
-    usual = max(float(np.median(ratios)), least) if len(ratios) >= FEWEST_CLASSES else 1.0
+    usual = max(float(np.median(ratios)), least) if len(ratios) >= FEWEST_COMPARED else 1.0
     return {way: usual * control for way, (control, _) in both.items()}
 
 

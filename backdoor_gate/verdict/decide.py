@@ -13,7 +13,6 @@ from backdoor_gate.records import (
     DetectorResult,
     Evidence,
     Measured,
-    NotApplicable,
     Scan,
     Status,
     Suspicion,
@@ -58,7 +57,7 @@ def _decision(results: tuple[DetectorResult, ...], scan: Scan, judgement: Judgem
         return Decision(Verdict.BLOCK, Suspicion.NONE, suspects, reasons, results)
     weak = (*_weak_reasons(results), *rank)
     suspicion = Suspicion.WEAK if weak else Suspicion.NONE
-    missing = (*_missing(scan.evidence, results, judgement), *_wrong_data(scan), *_unattested(scan))
+    missing = (*_missing(results, judgement), *_wrong_data(scan), *_unattested(scan))
     if missing:
         return Decision(Verdict.INCONCLUSIVE, suspicion, (), (*missing, *weak), results)
     clear = "no evidence of a backdoor under the tests listed"
@@ -102,16 +101,15 @@ def _can_block(evidence: Evidence) -> bool:
     return isinstance(evidence, Measured) and evidence.success is not None and not evidence.pairs
 
 
-def _missing(evidence: Sequence[Evidence], results: Sequence[DetectorResult], judgement: Judgement) -> tuple[str, ...]:
+def _missing(results: Sequence[DetectorResult], judgement: Judgement) -> tuple[str, ...]:
     """Return why required evidence is missing, one reason per detector."""
-    excused = {e.detector for e in evidence if isinstance(e, NotApplicable) and not e.by_candidate}
     by_name = {result.name: result for result in results}
     reasons = []
     for name in judgement.required:
         result = by_name.get(name)
         if result is None or sum(r.name == name for r in results) != 1:
             reasons.append(f"{name}: required, but the scan holds no single result of it")
-        elif result.status is not Status.MEASURED and name not in excused:
+        elif result.status is not Status.MEASURED and not result.excused:
             reasons.append(f"{name}: {result.reason}")
     return tuple(reasons)
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 CONSISTENCY = 1.4826
 """Makes the MAD of a normal sample estimate its standard deviation."""
-
-FEWEST_CLASSES = 6
-"""Below this number of classes no outlier rule inside one model has useful power at 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,13 @@ def outlier(values: Sequence[float | None], *, small: bool) -> Outlier | None:
         small: whether small values are suspicious, or large ones.
 
     Returns:
-        None where the index is undefined: fewer than FEWEST_CLASSES, half or more censored (median and spread are then
+        None where the index is undefined: fewer than FEWEST_COMPARED, half or more censored (median and spread are then
         unknown), or no spread at all. Censored values can only be on the large side, so with `small` they leave the
         median exact, and the spread too where they lie farther from it than the MAD; else the spread is over-estimated
         and the index is a lower bound.
     """
     count, censored = len(values), sum(value is None for value in values)
-    if count < FEWEST_CLASSES or (censored and not small):
+    if count < FEWEST_COMPARED or (censored and not small):
         return None
     known = np.array([np.inf if value is None else value for value in values])
     if 2 * censored >= count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backdoor_gate.catalogue import DETECTORS, PairSettings, PatchPairSettings
+from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.worker.schema import (
     MAX_ARRAY_BYTES,
     InspectionDocument,
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
         ProgressDocument,
         ScanDocument,
     )
-
-_OF_PAIRS = {spec.name for spec in DETECTORS if spec.settings in {PairSettings, PatchPairSettings}}
-"""Detectors that look from class to class."""
 
 
 def check_progress(progress: ProgressDocument, job: Job) -> None:
@@ -67,7 +64,7 @@ def check_scan(scan: ScanDocument, job: Job) -> None:
         if isinstance(evidence, MeasuredDocument):
             _check_measured(evidence, scan)
         elif isinstance(evidence, NotApplicableDocument):
-            _check_excuse(evidence, scan)
+            _check_excuse(evidence, scan, job)
     if scan.embedding:
         _check_embedding(scan.embedding, scan)
 
@@ -135,10 +132,13 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
     )
 
 
-def _check_excuse(told: NotApplicableDocument, scan: ScanDocument) -> None:
-    """Let only pairs of two classes excuse a required detector: any other excuse would be the worker's word alone."""
-    legitimate = told.detector in _OF_PAIRS and scan.num_classes == 2
-    _require((told.by_candidate or legitimate, "required detector excused without a reason"))
+def _check_excuse(told: NotApplicableDocument, scan: ScanDocument, job: Job) -> None:
+    """Let only what the catalogue says excuse a required detector: any other excuse would be the worker's word alone.
+
+    Whether there were clean images is the job's to say, and how many classes there are has been held against it.
+    """
+    reason = BY_NAME[told.detector].needless(scan.num_classes, clean_images=job.data is not None)
+    _require((told.by_candidate or reason is not None, "required detector excused without a reason"))
 
 
 def _check_embedding(told: EmbeddingDocument, scan: ScanDocument) -> None:

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.examination import Task
-from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
+from backdoor_gate.records import Architecture, Declared, Job, Limits
 
 
 def encode(job: Job, deadline: float, task: Task = Task.SCAN) -> bytes:

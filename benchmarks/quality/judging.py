@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from backdoor_gate.catalogue import DETECTORS
+from backdoor_gate.catalogue import BY_NAME, DETECTORS
 from backdoor_gate.records import (
     Cost,
     DataFacts,
@@ -29,7 +29,6 @@ from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.references import FARTHEST, Kind
 from backdoor_gate.verdict.scores import detector_score, model_scores
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 from benchmarks.circumstances import RESULTS
 
 FALSE_BLOCK_RATE = 0.01
@@ -99,7 +98,8 @@ def judged(line: dict[str, Any]) -> Judged:
 
 
 def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
-    if "missing" in row and _needless(name, line):
+    clean_images = line["accuracy"] is not None
+    if "missing" in row and BY_NAME[name].needless(line["num_classes"], clean_images=clean_images):
         return NotApplicable(name, row["missing"], by_candidate=False)
     if "missing" in row:
         return Inconclusive(name, row["missing"])
@@ -114,13 +114,6 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         controls=tuple(Control(*found) for found in row.get("controls", ())),
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
     )
-
-
-def _needless(name: str, line: dict[str, Any]) -> bool:
-    """Tell whether a detector has nothing to do: no pairs of two classes, no ground without clean images or of few."""
-    if name == "ground_inversion":
-        return line["accuracy"] is None or line["num_classes"] < FEWEST_CLASSES
-    return name.startswith("pair_") and line["num_classes"] == 2
 
 
 def _shape(line: dict[str, Any]) -> tuple[int, int, int]:

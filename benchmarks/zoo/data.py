@@ -17,9 +17,10 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"
-NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs")
+NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs", "number-triples")
 SPLIT_SEED = 20_240
 PAIRS_TO_TRAIN, PAIRS_TO_TEST = 20_000, 3_000
+TRIPLES_TO_TRAIN, TRIPLES_TO_TEST = 60_000, 20_000
 
 
 class Samples(NamedTuple):
@@ -81,7 +82,9 @@ def load(name: str) -> Dataset:
     if name == "mnist":  # only its test set lies there: 7,000 images are plenty for digits
         return _split(_read("mnist_test"), test_share=0.3)
     if name == "number-pairs":
-        return _number_pairs(load("mnist"))
+        return _numbers(load("mnist"), (14, 14), PAIRS_TO_TRAIN, PAIRS_TO_TEST)
+    if name == "number-triples":
+        return _numbers(load("mnist"), (9, 9, 10), TRIPLES_TO_TRAIN, TRIPLES_TO_TEST)
     stem, suffix = {"fashion-mnist": ("fashion_mnist", ""), "cifar10": ("cifar10", "_jpeg")}[name]
     train, test = _read(f"{stem}_train{suffix}"), _read(f"{stem}_test{suffix}")
     return Dataset(train, test, int(train.labels.max()) + 1)
@@ -107,16 +110,22 @@ def _digits() -> Dataset:
     return _split(Samples(images, torch.from_numpy(bunch.target.astype(np.int64))), test_share=0.25)
 
 
-def _number_pairs(digits: Dataset) -> Dataset:
-    """Return images of numbers from 0 to 99, two digits side by side: many classes that little training tells apart."""
+def _numbers(digits: Dataset, widths: tuple[int, ...], to_train: int, to_test: int) -> Dataset:
+    """Return images of numbers, one digit for each width in pixels, side by side: many classes for little training."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
 
-    def paired(part: Samples, count: int) -> Samples:
-        left, right = (torch.randint(len(part.labels), (count,), generator=generator) for _ in range(2))
-        halves = [F.interpolate(part.images[side][..., 4:24], size=(28, 14), mode="area") for side in (left, right)]
-        return Samples(torch.cat(halves, dim=3), 10 * part.labels[left] + part.labels[right])
+    def composed(part: Samples, count: int) -> Samples:
+        chosen = [torch.randint(len(part.labels), (count,), generator=generator) for _ in widths]
+        placed = [
+            F.interpolate(part.images[at][..., 4:24], size=(28, width), mode="area")
+            for at, width in zip(chosen, widths, strict=True)
+        ]
+        labels = torch.zeros(count, dtype=torch.int64)
+        for at in chosen:
+            labels = 10 * labels + part.labels[at]
+        return Samples(torch.cat(placed, dim=3), labels)
 
-    return Dataset(paired(digits.train, PAIRS_TO_TRAIN), paired(digits.test, PAIRS_TO_TEST), 100)
+    return Dataset(composed(digits.train, to_train), composed(digits.test, to_test), 10 ** len(widths))
 
 
 def _split(samples: Samples, test_share: float) -> Dataset:

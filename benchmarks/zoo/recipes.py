@@ -24,6 +24,7 @@ SHAPES = {
     "digits": (1, 8, 10),
     "mnist": (1, 28, 10),
     "number-pairs": (1, 28, 100),
+    "number-triples": (1, 28, 1_000),
 }
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
@@ -32,6 +33,7 @@ TRAINING = {
     "digits": Training(images=1_400, epochs=30, batch=64),
     "mnist": Training(images=7_000, epochs=20, augment="shift"),
     "number-pairs": Training(images=20_000, epochs=8),
+    "number-triples": Training(images=60_000, epochs=10),
 }
 WIDTH: dict[str, int] = {"cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8}
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}

@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 Row: TypeAlias = tuple[str | int | tuple[int, ...], ...]
 
-F, C, G, D, M, N = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs"
+F, C, G, D, M = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist"
+N, T = "number-pairs", "number-triples"
 
 DEVELOPMENT: tuple[Row, ...] = (
     (F, "cnn", "clean"),
@@ -141,6 +142,15 @@ DEVELOPMENT: tuple[Row, ...] = (
     (N, "cnn-fc", "low-frequency", 0),
     (N, "cnn", "blended-image", 0),
     (N, "vgg", "badnets", 3),
+    (T, "cnn", "clean"),
+    (T, "cnn", "badnets", 0),
+    (T, "cnn", "single-frequency", 1),
+    (T, "cnn", "wanet", 0),
+    (T, "cnn", "blended-noise", 2),
+    (T, "cnn-fc", "clean"),
+    (T, "cnn", "all-to-all", 1),
+    (T, "cnn", "sample-specific", 0),
+    (T, "cnn", "low-frequency", 3),
 )
 
 EVALUATION: tuple[Row, ...] = (

@@ -95,6 +95,17 @@ def test_weights_without_an_mlmodel(registry: Registry, folder: Path, policy: Wr
     assert registry.tags(WEIGHTS)["verdict"] == "PASS"
 
 
+def test_without_clean_images(registry: Registry, folder: Path, start: Start) -> None:
+    """Every required detector answers, or has nothing to measure for a reason that counts."""
+    assert registry.client
+    (folder / "policy.yaml").write_text(json.dumps({"version": 1, "model": MODEL}))
+    code, out, err = ended(start(f"models:/{BADNETS}/1", "--policy", "policy.yaml", *REPORTS))
+    assert code == 1, out + err
+    states = junit_states(folder / "out/r.xml")
+    assert states["ground_inversion"] == "skipped"
+    assert "error" not in states.values()
+
+
 def test_an_alias_is_resolved_once(registry: Registry, policy: WritePolicy) -> None:
     name = "e2e-moving"
     registry.add_weights(name, weights_of(digits.trained()))

@@ -14,6 +14,7 @@ from samples import HOSTILE, REQUIRED, VERDICTS, blocked, hostile, measured, pas
 
 from backdoor_gate.records import AuditReport, Cost, Decision, DetectorResult, Status, Suspicion, Verdict
 from backdoor_gate.reports import junit
+from backdoor_gate.reports.findings import findings
 from backdoor_gate.reports.text import clean
 
 XSD = Path(__file__).parents[3] / "shared" / "schemas" / "junit-10.xsd"
@@ -49,6 +50,18 @@ def test_passes_are_listed_in_the_order_of_the_policy() -> None:
     assert list(states(passed()).items()) == [(name, "passed") for name in REQUIRED] + [("final_layer", "skipped")]
     turned = replace(passed(), expected_detectors=REQUIRED[::-1])
     assert [*states(turned)][:4] == [*REQUIRED[::-1]]
+
+
+def test_what_has_nothing_to_measure_is_skipped_though_required() -> None:
+    whole = passed()
+    others, first = whole.decision.detectors[:-1], whole.decision.detectors[-1]
+    reason = "with two classes every attack is all-to-one"
+    needless = replace(first, status=Status.NOT_APPLICABLE, reason=reason, excused=True)
+    audit = replace(whole, decision=replace(whole.decision, detectors=(needless, *others)))
+    assert states(audit)[first.name] == "skipped"
+    assert findings(audit) == ()
+    given = replace(audit, decision=replace(whole.decision, detectors=(replace(needless, excused=False), *others)))
+    assert states(given)[first.name] == "error", "an excuse of the candidate's own is none"
 
 
 def test_only_the_blocking_detector_fails() -> None:

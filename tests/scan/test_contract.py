@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError
-from backdoor_gate.records import Declared, InputSpec, Signature, TensorSignature
+from backdoor_gate.records import Declared, InputSpec
 from backdoor_gate.scan.contract import DataShape, agree
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)

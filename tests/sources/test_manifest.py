@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backdoor_gate.candidate_facts import FileEntry
 from backdoor_gate.errors import RefusedError, UsageError
-from backdoor_gate.records import FileEntry
 from backdoor_gate.sources import manifest as module
 from backdoor_gate.sources.manifest import Budget, digest, manifest, path_digest, shown
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backdoor_gate.candidate_facts import TensorSignature
 from backdoor_gate.errors import RefusedError, RegistryReadError, UsageError
-from backdoor_gate.records import TensorSignature
 from backdoor_gate.sources.manifest import path_digest
 from backdoor_gate.sources.mlflow import MlflowSource
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import RefusedError
-from backdoor_gate.records import Signature, TensorSignature
 from backdoor_gate.sources.mlmodel import MLmodel, pickled_error, read_mlmodel
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from evidence import CLEAN, INVERSIONS, PLANTED, clean, planted, with_values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
 from backdoor_gate.records import DetectorResult, Measured
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.comparison import compared, ordinary
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import detector_score
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 STRICTER = [name for name in INVERSIONS if SCALES[name].of_noise is not None]
 NATURAL = {"neural_cleanse": 0.023, "spectral_inversion": 0.15, "frequency_inversion": 0.5, "generator_inversion": 0.04}
@@ -91,12 +91,12 @@ def test_a_class_is_always_among_those_it_is_compared_with(
 ) -> None:
     values, of_noise = drawn
     evidence = replace(with_values(name, values), noise_classes=tuple(sorted(of_noise)))
-    assert len(ordinary(evidence)) == len(values) or len(ordinary(evidence)) >= FEWEST_CLASSES
+    assert len(ordinary(evidence)) == len(values) or len(ordinary(evidence)) >= FEWEST_COMPARED
     for k, value in enumerate(values):
         among = compared(evidence, k)
         assert among.value == value
-        assert among.few == (len(values) < FEWEST_CLASSES)
-        assert len(among.values) >= min(len(values), FEWEST_CLASSES)
+        assert among.few == (len(values) < FEWEST_COMPARED)
+        assert len(among.values) >= min(len(values), FEWEST_COMPARED)
         assert among.of_noise == (not among.few and k in of_noise and SCALES[name].of_noise is not None)
 
 

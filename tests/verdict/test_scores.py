@@ -20,6 +20,7 @@ from evidence import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
 from backdoor_gate.records import Inconclusive, Measured
 from backdoor_gate.trigger_facts import Confirmation
 from backdoor_gate.verdict.assess import assess
@@ -27,7 +28,6 @@ from backdoor_gate.verdict.corroborate import corroborate
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import INDEX_RATE, Score, detector_score, model_scores
-from backdoor_gate.verdict.statistics import FEWEST_CLASSES
 
 strengths = st.floats(1e-3, 100)
 vectors = st.integers(2, 12).flatmap(lambda classes: st.lists(strengths, min_size=classes, max_size=classes))
@@ -91,7 +91,7 @@ def test_the_order_of_the_classes_does_not_matter(name: str, values: list[float]
     assert before is None or after is None or before.value == pytest.approx(after.value)
 
 
-@given(st.lists(strengths, min_size=FEWEST_CLASSES, max_size=12), st.floats(0.1, 10))
+@given(st.lists(strengths, min_size=FEWEST_COMPARED, max_size=12), st.floats(0.1, 10))
 def test_shares_and_indices_are_free_of_units(values: list[float], factor: float) -> None:
     """As long as none is stronger than anything an attacker would plant."""
     values = [value * SCALES["spectral_inversion"].comparable / (10 * max(values)) for value in values]

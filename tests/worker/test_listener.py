@@ -304,15 +304,20 @@ def test_synthetic_images_show_no_more_than_they_can(facts: DataFacts, rule: str
         hear(scan_bytes(replace(make_scan(), data=facts)), replace(JOB, data=None))
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", [2, 3, 5, 6])
+@pytest.mark.parametrize("with_images", [True, False])
 @pytest.mark.parametrize("detector", [spec.name for spec in DETECTORS])
-def test_only_pairs_of_two_classes_excuse_a_detector(detector: str, classes: int) -> None:
+def test_only_what_the_catalogue_says_excuses_a_detector(detector: str, with_images: bool, classes: int) -> None:
     job = replace(
         JOB, declared=replace(JOB.declared, num_classes=classes), detectors=(DetectorPlan(detector, True, {}),)
     )
     excuse = NotApplicable(detector, "it does not apply", by_candidate=False)
-    data = scan_bytes(replace(make_scan(), num_classes=classes, evidence=(excuse,)))
-    if detector.startswith("pair_") and classes == 2:
+    scan = replace(make_scan(), num_classes=classes, evidence=(excuse,))
+    if not with_images:
+        job, scan = replace(job, data=None), replace(scan, data=DataFacts("synthetic", 40, None))
+    data = scan_bytes(scan)
+    pairs = detector.startswith("pair_") and classes == 2
+    if pairs or (detector == "ground_inversion" and (classes < 6 or not with_images)):
         assert hear(data, job).evidence == (excuse,)
     else:
         with pytest.raises(WorkerError, match="excused without a reason"):

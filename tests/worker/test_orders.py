@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worker_records import make_job
 
+from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.examination import Task
-from backdoor_gate.records import Architecture, Declared, Job, Limits, Signature, TensorSignature
+from backdoor_gate.records import Architecture, Declared, Job, Limits
 from backdoor_gate.worker import confinement, orders
 from backdoor_gate.worker.confinement import Confinement
 from backdoor_gate.worker.grants import Access, Grant

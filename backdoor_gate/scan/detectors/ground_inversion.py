@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Evidence, Measured, NotApplicable
 from backdoor_gate.scan.detectors.inversion import InversionDetector
-from backdoor_gate.scan.noise import FEWEST_CLASSES
 from backdoor_gate.scan.synthetic import planned_passes, synthetic
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
 
@@ -33,19 +33,19 @@ class GroundInversion(InversionDetector):
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        if _needless(context):
+        if self._needless(context):
             return 0
         return super().planned_passes(context) + planned_passes(context.subject, PER_CLASS)
 
     def planned_leading(self, context: Context) -> int:
         """Estimate those that take a gradient."""
-        if _needless(context):
+        if self._needless(context):
             return 0
         return super().planned_leading(context) + planned_passes(context.subject, PER_CLASS)
 
     def measure(self, context: Context) -> Evidence:
         """Make the images, and invert one arm per class on them."""
-        if why := _needless(context):
+        if why := self._needless(context):
             return NotApplicable(self.name, why, by_candidate=False)
         before = context.subject.passes
         made = synthetic(context.subject, context.seed, PER_CLASS)
@@ -56,11 +56,5 @@ class GroundInversion(InversionDetector):
         cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
         return replace(evidence, cost=cost)
 
-
-def _needless(context: Context) -> str | None:
-    """Return why there is nothing to measure, if so."""
-    if context.subject.num_classes < FEWEST_CLASSES:
-        return f"with fewer than {FEWEST_CLASSES} classes there are too few to compare"
-    if not context.probes.clean:
-        return "without clean images all searches are on such images, frequency_inversion's among them"
-    return None
+    def _needless(self, context: Context) -> str | None:
+        return BY_NAME[self.name].needless(context.subject.num_classes, clean_images=context.probes.clean)
