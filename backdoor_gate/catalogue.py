@@ -19,6 +19,9 @@ FEWEST_COMPARED = 6
 """Classes below which they cannot be compared: no outlier rule inside one model has useful power at 1 %, and noise
 always leads to one of them."""
 
+MOST_SEARCHED = 100
+"""Classes that are searched in full, or from, at most."""
+
 
 class Side(StrEnum):
     """Which end of a class vector is suspicious."""
@@ -40,6 +43,8 @@ class InversionSettings:
     """Optimisation steps."""
     images: Annotated[int, Ge(2), Le(256)] = 8
     """Images per step, shared by all classes."""
+    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
+    """Classes searched in full at most; of more, those that a short search finds weakest, and some drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class GeneratorSettings:
     """Optimisation steps."""
     images: Annotated[int, Ge(2), Le(256)] = 12
     """Images per step, shared by all classes."""
+    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
+    """Classes searched in full at most, as in the other inversions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class PairSettings:
     """Optimisation steps."""
     images: Annotated[int, Ge(2), Le(256)] = 3
     """Images of the source class per step."""
+    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
+    """Source classes at most; of more, so many drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ class PatchPairSettings:
     """Optimisation steps."""
     images: Annotated[int, Ge(2), Le(256)] = 3
     """Images of the source class per step."""
+    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
+    """Source classes at most; of more, so many drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
-    from backdoor_gate.trigger_facts import Confirmation, Control, Pair
+    from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
 
 # ---------------------------------------------------------------------------------------------- the candidate
 
@@ -181,6 +181,8 @@ class Measured:
     """Of the classes or pairs that stand out most, whatever the verdict; empty for a detector without triggers."""
     controls: tuple[Control, ...] = ()
     """Of all classes, or of some of the pairs; empty where there is no control, see `scan.control`."""
+    screening: Screening | None = None
+    """What was left out of many classes; their `values` and `success` are None. None: nothing was."""
     noise_classes: tuple[int, ...] = ()
     """Classes that plain noise leads to, ascending: of the network, the same for every detector, see `scan.noise`."""
 
@@ -313,6 +315,7 @@ class DetectorResult:
     suspect_pairs: tuple[tuple[int, int], ...] = ()
     """(source, target), the most extreme first."""
     confirmations: tuple[Confirmation, ...] = ()
+    screening: Screening | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,17 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Screening:
+    """Which classes of many had no full search. A detector that looks from class to class leaves out sources."""
+
+    left_out: tuple[int, ...]
+    """Ascending."""
+    drawn: tuple[int, ...]
+    """Those searched in full that were drawn at random, ascending: what is usual among the ones left out is usual here.
+    None of sources, which are all drawn at random."""
+
+
+@dataclass(frozen=True, slots=True)
 class Confirmation:
     """A second look at one of the triggers that stand out most: inverted again from another seed, halves exchanged."""
 

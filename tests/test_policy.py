@@ -83,7 +83,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert read.detectors == (
         DetectorPlan("final_layer", True, {}),
         DetectorPlan("max_margin", True, {"restarts": 6, "steps": 60}),
-        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 8}),
+        DetectorPlan("neural_cleanse", True, {"steps": 200, "images": 8, "classes": 100}),
     )
 
 

@@ -83,6 +83,7 @@ class DetectorV1(TypedDict):
     per_class: list[float | None]
     expected: NotRequired[list[float | None]]
     unmeasured: list[int]
+    left_out: NotRequired[list[int]]
     pairs: NotRequired[PairsV1 | None]
     suspect_pairs: NotRequired[list[Ends]]
     confirmations: NotRequired[list[ConfirmationV1]]
@@ -251,6 +252,7 @@ def _detector(result: DetectorResult, spec: InputSpec | None) -> DetectorV1:
         "per_class": [finite(value) for value in result.per_class],
         "expected": [finite(value) for value in result.expected],
         "unmeasured": list(result.unmeasured),
+        "left_out": [] if result.screening is None else list(result.screening.left_out),
         "pairs": _pairs(result.pairs) if result.pairs else None,
         "suspect_pairs": [list(pair) for pair in result.suspect_pairs],
         "confirmations": [_confirmation(each) for each in result.confirmations],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import torch
 
+from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,12 +144,24 @@ def _sample(labels: NDArray[np.int64] | None, count: int, wanted: int | None, se
     order = np.random.default_rng(seed).permutation(count)
     if labels is None:
         return np.sort(order[:wanted])
+    classes = np.unique(labels)
+    deep = _deep(classes, wanted, seed)
     ranks = np.empty(count, dtype=np.int64)
-    for label in np.unique(labels):
+    for label in classes:
         members = order[labels[order] == label]
         ranks[members] = np.arange(len(members))
+        if label in deep:
+            ranks[members[:OF_CLASS]] = -1
     # The first of each class come before the second of any.
     return np.sort(order[np.argsort(ranks[order], kind="stable")][:wanted])
+
+
+def _deep(classes: NDArray[np.int64], wanted: int, seed: int) -> set[int]:
+    """Return the classes that a search by pairs is to start from, where there is no room for enough images of all."""
+    if len(classes) <= MOST_SEARCHED or wanted >= OF_CLASS * len(classes):
+        return set()
+    drawn = np.random.default_rng(seed).choice(classes, MOST_SEARCHED, replace=False)
+    return set(drawn.tolist())
 
 
 # ---------------------------------------------------------------------------------------------------------- npz

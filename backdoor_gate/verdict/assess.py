@@ -12,6 +12,7 @@ from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordi
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of, why_large, why_small
+from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
@@ -40,19 +41,21 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
     if isinstance(evidence, Inconclusive):
         return replace(blank, status=Status.INCONCLUSIVE, reason=evidence.reason, cost=evidence.cost)
     evidence = carried_over(evidence, WORKING_SUCCESS)
+    left_out = () if evidence.screening is None else evidence.screening.left_out
     filled = replace(
         blank,
         per_class=evidence.values,
         expected=() if evidence.pairs else expected_of_classes(evidence),
         success=evidence.success,
-        unmeasured=tuple(k for k, value in enumerate(evidence.values) if value is None),
+        unmeasured=tuple(k for k, value in enumerate(evidence.values) if value is None and k not in left_out),
+        screening=evidence.screening,
         cost=evidence.cost,
         artefacts=evidence.artefacts,
         confirmations=evidence.confirmations,
     )
     if spec.name in PAIR_SCALES:
         return assess_pairs(filled, evidence, max_unmeasured)
-    return _judge(filled, evidence, spec, rate, max_unmeasured)
+    return _judge(filled, completed(evidence), spec, rate, max_unmeasured)
 
 
 def _judge(
@@ -64,13 +67,13 @@ def _judge(
     result = _with_suspects(result, evidence, spec, scale, rate)
     if result.blocking:
         return result
-    if len(result.unmeasured) > allowed * classes:
-        share = len(result.unmeasured) / classes
+    censored = sum(value is None for value in evidence.values)
+    if censored > allowed * classes:
+        share = censored / classes
         return replace(
             result,
             status=Status.INCONCLUSIVE,
-            reason=f"no trigger reached {len(result.unmeasured)} of {classes} classes "
-            f"({share:.0%}, at most {allowed:.0%})",
+            reason=f"no trigger reached {censored} of {classes} classes ({share:.0%}, at most {allowed:.0%})",
         )
     unseen = sum(rate is None for rate in evidence.success or ())
     if unseen > max_unmeasured * classes:

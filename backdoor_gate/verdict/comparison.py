@@ -84,7 +84,8 @@ def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float |
         least: as in `expected_strengths`.
     """
     strengths: dict[Way, float | None] = {(None, k): value for k, value in enumerate(evidence.values)}
-    found = expected_strengths(strengths, evidence.controls, least=least)
+    drawn = None if evidence.screening is None else {(None, k) for k in evidence.screening.drawn}
+    found = expected_strengths(strengths, evidence.controls, drawn, least)
     return tuple(found.get(way) for way in strengths) if found else ()
 
 

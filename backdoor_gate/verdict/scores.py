@@ -24,6 +24,7 @@ from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, scale_of, small_limits
+from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
         index_rate: as `INDEX_RATE`.
     """
     known = (found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME)
-    measured = [carried_over(found, WORKING_SUCCESS) for found in known]
+    measured = [completed(carried_over(found, WORKING_SUCCESS)) for found in known]
     scores: dict[str, Score] = {}
     for found in measured:
         score = detector_score(found, index_rate)
@@ -80,7 +81,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
 
 def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
     """Return the score of one detector by itself; None where no trigger works, or nothing can be compared."""
-    evidence = carried_over(evidence, WORKING_SUCCESS)
+    evidence = completed(carried_over(evidence, WORKING_SUCCESS))
     if evidence.detector in PAIR_SCALES:
         scores = _pair_scores(evidence)
         return min((score for score in scores if score), key=_value) if all(scores) else None

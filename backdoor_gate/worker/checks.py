@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED
 from backdoor_gate.worker.schema import (
     MAX_ARRAY_BYTES,
     InspectionDocument,
@@ -15,6 +15,7 @@ from backdoor_gate.worker.schema import (
 from backdoor_gate.worker.wire import malformed
 
 if TYPE_CHECKING:
+    from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.records import Job
     from backdoor_gate.worker.schema import (
         EmbeddingDocument,
@@ -60,9 +61,10 @@ def check_scan(scan: ScanDocument, job: Job) -> None:
         (scan.data.kind == "clean" or scan.data.accuracy is None, "accuracy on synthetic images"),
         ([e.detector for e in scan.evidence] == [p.name for p in job.detectors], "other detectors than ordered"),
     )
-    for evidence in scan.evidence:
+    for evidence, plan in zip(scan.evidence, job.detectors, strict=True):
         if isinstance(evidence, MeasuredDocument):
             _check_measured(evidence, scan)
+            _check_screening(evidence, plan)
         elif isinstance(evidence, NotApplicableDocument):
             _check_excuse(evidence, scan, job)
     if scan.embedding:
@@ -129,6 +131,28 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (max(measured.noise_classes, default=0) < scan.num_classes, "noise that leads to no class"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
         (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
+    )
+
+
+def _check_screening(measured: MeasuredDocument, plan: DetectorPlan) -> None:
+    """Let no class be left out but where there are more than the policy searches in full, and no more of them."""
+    told, classes = measured.screening, len(measured.values)
+    if told is None:
+        return
+    left_out, drawn = set(told.left_out), set(told.drawn)
+    of_pairs = "sources" in plan.settings
+    most = plan.settings.get("sources" if of_pairs else "classes", classes)
+    searched, valued = classes - len(left_out), [k for k, value in enumerate(measured.values) if value is not None]
+    _require(
+        (most < classes, "classes left out of a detector that searches all"),
+        (sorted(left_out) == told.left_out and sorted(drawn) == told.drawn, "classes of the screening out of order"),
+        (max(left_out | drawn, default=0) < classes, "screening of no class"),
+        (left_out.isdisjoint(drawn), "class both drawn and left out"),
+        (of_pairs or searched == most, "other classes left out than the policy says"),
+        (of_pairs or len(drawn) >= FEWEST_COMPARED, "too few classes drawn"),
+        (of_pairs or left_out.isdisjoint(valued), "value of a class that was left out"),
+        (not of_pairs or (searched <= most and not drawn), "more sources than the policy says"),
+        (left_out.isdisjoint(measured.pairs.sources), "pair from a source that was left out"),
     )
 
 

@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
 from backdoor_gate.worker import schema, wire
 from backdoor_gate.worker.wire import plain
 
@@ -158,7 +158,14 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
         confirmations=[schema.ConfirmationDocument.model_validate(asdict(each)) for each in evidence.confirmations],
         controls=[schema.ControlDocument.model_validate(asdict(each)) for each in evidence.controls],
         noise_classes=list(evidence.noise_classes),
+        screening=_screening_document(evidence.screening),
     )
+
+
+def _screening_document(screening: Screening | None) -> schema.ScreeningDocument | None:
+    if screening is None:
+        return None
+    return schema.ScreeningDocument(left_out=list(screening.left_out), drawn=list(screening.drawn))
 
 
 def _artefact_document(artefact: Artefact) -> schema.ArtefactDocument:
@@ -259,7 +266,12 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         confirmations=tuple(Confirmation(**each.model_dump()) for each in document.confirmations),
         controls=tuple(Control(**each.model_dump()) for each in document.controls),
         noise_classes=tuple(document.noise_classes),
+        screening=_screening_from(document.screening),
     )
+
+
+def _screening_from(document: schema.ScreeningDocument | None) -> Screening | None:
+    return None if document is None else Screening(tuple(document.left_out), tuple(document.drawn))
 
 
 def _artefact_from(document: schema.ArtefactDocument, payload: bytes) -> Artefact:

@@ -128,6 +128,13 @@ class ControlDocument(Document):
     strength: NonNegative | None
 
 
+class ScreeningDocument(Document):
+    """A `Screening`."""
+
+    left_out: Annotated[list[Count], Field(fail_fast=True)]
+    drawn: Annotated[list[Count], Field(fail_fast=True)]
+
+
 class MeasuredDocument(Document):
     """A `Measured`."""
 
@@ -142,6 +149,7 @@ class MeasuredDocument(Document):
     confirmations: Annotated[list[ConfirmationDocument], Field(fail_fast=True)]
     controls: Annotated[list[ControlDocument], Field(fail_fast=True)]
     noise_classes: Annotated[list[Count], Field(fail_fast=True)]
+    screening: ScreeningDocument | None
 
 
 class InconclusiveDocument(Document):

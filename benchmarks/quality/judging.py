@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Scan,
     Verdict,
 )
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
 from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import Subject
 from backdoor_gate.verdict.decide import decide
@@ -113,6 +113,7 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         confirmations=tuple(Confirmation(*found) for found in row.get("confirmations", ())),
         controls=tuple(Control(*found) for found in row.get("controls", ())),
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
+        screening=Screening(*map(tuple, row["screening"])) if "screening" in row else None,
     )
 
 

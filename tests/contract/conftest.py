@@ -57,7 +57,7 @@ def context(detector: Detector) -> MakeContext:
         fields = {
             "subject": Subject(digits.loaded(model or digits.trained()), InputSpec((1, 16, 16)), None, CPU),
             "probes": probes.from_clean(digits.clean_images()[:200], seed=0),
-            "settings": {name: SMALL[name] for name in defaults},
+            "settings": {name: SMALL.get(name, default) for name, default in defaults.items()},
             "seed": 0,
             "activation_bytes": 256 << 20,
         }

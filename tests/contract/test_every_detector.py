@@ -17,6 +17,7 @@ from backdoor_gate import catalogue
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Evidence, Inconclusive, Measured, NotApplicable
 from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors.screening import ONE_DRAWN_IN
 from backdoor_gate.scan.probes import Probes
 from backdoor_gate.scan.session import run_one
 from backdoor_gate.scan.subject import OutOfTimeError
@@ -154,6 +155,28 @@ def test_few_classes_are_enough(detector: Detector, context: MakeContext, classe
         assert "that the network gets right" in found.reason  # it has learnt nothing
 
 
+def test_of_many_classes_some_are_left_out(detector: Detector, context: MakeContext) -> None:
+    whole = context()
+    most = 8
+    few = {name: most for name in ("classes", "sources") if name in whole.settings}
+    found = measured(detector.measure(context(settings=whole.settings | few)))
+    told = found.screening
+    if not few:
+        assert told is None
+        return
+    assert told is not None
+    assert len(told.left_out) == digits.CLASSES - most
+    assert set(told.left_out).isdisjoint(told.drawn)
+    if found.pairs:
+        assert {pair.source for pair in found.pairs} == set(range(digits.CLASSES)) - set(told.left_out)
+        return
+    assert len(told.drawn) == most // ONE_DRAWN_IN
+    assert all(found.values[k] is None and found.success[k] is None for k in told.left_out)
+    others = [k for k in range(digits.CLASSES) if k not in told.left_out]
+    whole_values = measured(detector.measure(whole)).values
+    assert_alike([found.values[k] for k in others], [whole_values[k] for k in others])
+
+
 def test_synthetic_probes_are_never_called_verified(detector: Detector, context: MakeContext) -> None:
     made = context()
     halves = dataclasses.replace(made.probes, clean=False)
@@ -243,9 +266,11 @@ def test_out_of_time_ends_it_before_the_next_pass(detector: Detector, context: M
 # ---------------------------------------------------------------------------------------------- progress and cost
 
 
-def test_its_progress(detector: Detector, context: MakeContext) -> None:
+@pytest.mark.parametrize("most", [100, 8])
+def test_its_progress(detector: Detector, context: MakeContext, most: int) -> None:
     seen: list[tuple[int, int, int, int]] = []
     made = context(report=lambda *step: seen.append(step), activation_bytes=1 << 20)
+    made.settings |= {name: most for name in ("classes", "sources") if name in made.settings}
     detector.measure(made)
     if detector.planned_passes(made) == 0:
         return
@@ -257,8 +282,10 @@ def test_its_progress(detector: Detector, context: MakeContext) -> None:
     assert all(first <= last for _, _, first, last in seen)
 
 
-def test_its_plan_is_near_the_truth(detector: Detector, context: MakeContext) -> None:
+@pytest.mark.parametrize("most", [100, 8])
+def test_its_plan_is_near_the_truth(detector: Detector, context: MakeContext, most: int) -> None:
     made = context()
+    made.settings |= {name: most for name in ("classes", "sources") if name in made.settings}
     planned, leading = detector.planned_passes(made), detector.planned_leading(made)
     made.subject.led = 0
     found = measured(detector.measure(made))

@@ -70,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job(place: Path, kind: str, data: str) -> Job:
     plans = (
         DetectorPlan("max_margin", required=True, settings={"restarts": 1, "steps": 2}),
-        DetectorPlan("neural_cleanse", required=True, settings={"steps": 10, "images": 2}),
+        DetectorPlan("neural_cleanse", required=True, settings={"steps": 10, "images": 2, "classes": 100}),
         DetectorPlan("final_layer", required=False, settings={}),
     )
     return Job(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.groups import Inverted
 
 SPEC = InputSpec((1, 16, 16))
-SETTINGS = {"steps": 100, "images": 12}
+SETTINGS = {"steps": 100, "images": 12, "classes": 100}
 
 
 def context(planted: str | None, **changes: Any) -> Context:
@@ -40,7 +40,7 @@ def inverted(planted: str | None) -> Inverted:
 
 
 def second(planted: str | None, leading: list[int], **changes: Any) -> tuple[confirmation.Confirmation, ...]:
-    _, made = confirmation.stages(context(planted, **changes), 10)
+    made = confirmation.stages(context(planted, **changes), 10).second
     return confirmation.confirm(
         made, Patch(SPEC), inverted(planted), leading, made.probes.optimise, made.probes.held_out, from_source=False
     )
@@ -109,7 +109,7 @@ def test_another_seed_and_the_halves_exchanged(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(groups, "invert_arms", record)
     made = context("patch")
     confirmation.confirm(
-        confirmation.stages(made, 10)[1],
+        confirmation.stages(made, 10).second,
         Patch(SPEC),
         first,
         [3],
@@ -149,7 +149,7 @@ def test_one_arm_in_nine(arms: int, again: int) -> None:
 def test_each_detector_looks_again_at_what_leads(name: str) -> None:
     (detector,) = (detector for detector in DETECTORS if detector.name == name)
     steps: list[float] = []
-    small = {"steps": 20, "images": 6}
+    small = {"steps": 20, "images": 6, "classes": 100, "sources": 100}
     found = detector.measure(
         context("patch", settings=small, report=lambda done, total, *_: steps.append(done / total))
     )
@@ -173,6 +173,6 @@ def test_one_source_is_named_by_detectors_of_pairs_alone(from_source: bool, sour
     halves = made.probes.optimise, made.probes.held_out
     arms = Arms(torch.tensor([digits.TARGET]), torch.eye(digits.CLASSES, dtype=torch.bool)[:1])
     first = groups.invert_arms(made, Patch(SPEC), arms, halves[0])
-    second_look = confirmation.stages(made, 1)[1]
+    second_look = confirmation.stages(made, 1).second
     (found,) = confirmation.confirm(second_look, Patch(SPEC), first, [0], *halves, from_source=from_source)
     assert (found.source, found.target) == (source, digits.TARGET)

@@ -108,7 +108,7 @@ def shares(planted: str | None) -> dict[int, float]:
     """Return each class's share of what the control leads one to expect, by patches."""
     subject = Subject(digits.loaded(digits.trained(planted)), SPEC, digits.CLASSES, CPU)
     clean = probes.from_clean(digits.clean_images(), seed=0)
-    context = Context(subject, clean, {"steps": 60, "images": 8}, 0, 256 << 20, control=trained)
+    context = Context(subject, clean, {"steps": 60, "images": 8, "classes": 100}, 0, 256 << 20, control=trained)
     found = NeuralCleanse().measure(context)
     assert isinstance(found, Measured)
     assert [(each.source, each.target) for each in found.controls] == [(None, k) for k in range(10)]
@@ -126,7 +126,7 @@ def test_what_is_planted_is_far_below_the_control() -> None:
 def test_some_pairs_are_compared_the_leading_ones_among_them() -> None:
     subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
     clean = probes.from_clean(digits.clean_images(), seed=0)
-    context = Context(subject, clean, {"steps": 20, "images": 3}, 0, 256 << 20, control=trained)
+    context = Context(subject, clean, {"steps": 20, "images": 3, "sources": 100}, 0, 256 << 20, control=trained)
     found = PairPatch().measure(context)
     assert isinstance(found, Measured)
     ways = {(each.source, each.target) for each in found.controls}
@@ -140,7 +140,9 @@ def test_a_class_below_the_control_is_looked_at_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(inversion, "HANDICAP", 1e6)
     subject = Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
     clean = probes.from_clean(digits.clean_images(), seed=0)
-    made = Context(subject, clean, {"steps": 60, "images": 8}, 0, 256 << 20, noise_classes=(digits.TARGET,))
+    made = Context(
+        subject, clean, {"steps": 60, "images": 8, "classes": 100}, 0, 256 << 20, noise_classes=(digits.TARGET,)
+    )
     made.control = trained
     found = NeuralCleanse().measure(made)
     assert isinstance(found, Measured)

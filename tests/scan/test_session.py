@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 GIB = 1 << 30
 PLANS = (
-    DetectorPlan("warp_inversion", required=True, settings={"steps": 10, "images": 4}),
+    DetectorPlan("warp_inversion", required=True, settings={"steps": 10, "images": 4, "classes": 100}),
     DetectorPlan("final_layer", required=False, settings={}),
     DetectorPlan("max_margin", required=True, settings={"restarts": 1, "steps": 5}),
 )

@@ -24,9 +24,9 @@ CPU = torch.device("cpu")
 SPEC = InputSpec((1, 16, 16))
 PLANS = (
     DetectorPlan("max_margin", required=True, settings={"restarts": 2, "steps": 10}),
-    DetectorPlan("neural_cleanse", required=True, settings={"steps": 15, "images": 6}),
-    DetectorPlan("spectral_inversion", required=True, settings={"steps": 15, "images": 6}),
-    DetectorPlan("pair_patch", required=True, settings={"steps": 10, "images": 3}),
+    DetectorPlan("neural_cleanse", required=True, settings={"steps": 15, "images": 6, "classes": 100}),
+    DetectorPlan("spectral_inversion", required=True, settings={"steps": 15, "images": 6, "classes": 100}),
+    DetectorPlan("pair_patch", required=True, settings={"steps": 10, "images": 3, "sources": 100}),
 )
 
 

@@ -7,7 +7,7 @@ import copy
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
 from backdoor_gate.records import DataFacts, Job, Measured, NotApplicable, Progress, Scan
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
 from backdoor_gate.worker.lockdown import Lockdown
@@ -322,6 +322,49 @@ def test_only_what_the_catalogue_says_excuses_a_detector(detector: str, with_ima
     else:
         with pytest.raises(WorkerError, match="excused without a reason"):
             hear(data, job)
+
+
+SCREENED = replace(
+    make_scan(),
+    num_classes=60,
+    evidence=(
+        Measured(
+            "neural_cleanse",
+            values=tuple(None if k >= 40 else 0.5 for k in range(60)),
+            success=tuple(None if k >= 40 else 1.0 for k in range(60)),
+            verified=True,
+            screening=Screening(left_out=tuple(range(40, 60)), drawn=tuple(range(10))),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("classes", "left_out", "drawn", "rule"),
+    [
+        (40, range(40, 60), range(10), None),
+        (60, range(40, 60), range(10), "left out of a detector that searches all"),
+        (50, range(40, 60), range(10), "other classes left out than the policy says"),
+        (40, range(40, 60), range(5), "too few classes drawn"),
+        (40, range(40, 60), range(31, 41), "both drawn and left out"),
+        (40, range(41, 61), range(10), "screening of no class"),
+        (40, [*range(41, 60), 40], range(10), "out of order"),
+        (40, range(30, 50), range(10), "value of a class that was left out"),
+    ],
+)
+def test_no_class_is_left_out_but_by_the_policy(
+    classes: int, left_out: Sequence[int], drawn: Sequence[int], rule: str | None
+) -> None:
+    plans = (DetectorPlan("neural_cleanse", True, {"steps": 80, "images": 8, "classes": classes}),)
+    job = replace(JOB, declared=replace(JOB.declared, num_classes=60), detectors=plans)
+    (evidence,) = SCREENED.evidence
+    screening = Screening(left_out=tuple(left_out), drawn=tuple(drawn))
+    scan = replace(SCREENED, evidence=(replace(evidence, screening=screening),))
+    if rule is None:
+        assert hear(scan_bytes(scan), job).evidence == scan.evidence
+        return
+    with pytest.raises(WorkerError, match=rule):
+        hear(scan_bytes(scan), job)
 
 
 def test_the_unchanged_document_is_fine() -> None:

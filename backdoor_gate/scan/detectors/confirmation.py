@@ -8,7 +8,7 @@ the class, after the symmetric feature differencing of EX-RAY, Liu et al., CVPR 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -18,7 +18,7 @@ from backdoor_gate.scan.subject import OutOfTimeError
 from backdoor_gate.trigger_facts import Confirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
@@ -35,6 +35,14 @@ whose images are more alike, half as many."""
 
 PROGRESS = 1 << 16
 """Units of progress for each arm: finer than any number of steps."""
+
+
+class Stages(NamedTuple):
+    """The contexts of a detector's three parts; not all have the first."""
+
+    screening: Context
+    search: Context
+    second: Context
 
 
 def looked_at(arms: int) -> int:
@@ -63,18 +71,28 @@ def planned_leading(context: Context, arms: int) -> int:
     return (arms + looked_at(arms)) * groups.planned_leading(context)
 
 
-def stages(context: Context, arms: int) -> tuple[Context, Context]:
-    """Return the contexts of the search over so many arms and of the second look, whose progress is one."""
-    again = looked_at(arms)
-    whole = PROGRESS * (arms + again)
+def stages(context: Context, arms: int, screening: int = 0) -> Stages:
+    """Return the contexts of the screening, of the search over so many arms and of the second look.
 
-    def search(done: int, total: int, first: int, last: int) -> None:
-        context.report(PROGRESS * arms * done // total, whole, first, last)
+    Their progress is one.
 
-    def second(done: int, total: int, first: int, last: int) -> None:
-        context.report(PROGRESS * (arms * total + again * done) // total, whole, first, last)
+    Args:
+        context: of the detector.
+        arms: how many are searched in full.
+        screening: images that the screening puts through the network.
+    """
+    shares = (screening / groups.planned_leading(context), arms, looked_at(arms))
+    whole = round(PROGRESS * sum(shares))
 
-    return replace(context, report=search), replace(context, report=second, seed=context.seed + 1)
+    def reporting(stage: int) -> Callable[[int, int, int, int], None]:
+        def report(done: int, total: int, first: int, last: int) -> None:
+            reached = sum(shares[:stage]) + shares[stage] * done / total
+            context.report(min(whole, round(PROGRESS * reached)), whole, first, last)
+
+        return report
+
+    screen, search, second = (replace(context, report=reporting(stage)) for stage in range(len(shares)))
+    return Stages(screen, search, replace(second, seed=context.seed + 1))
 
 
 def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from backdoor_gate.scan.triggers import Arms, Images, InversionBudget, invert, success_rates
+from backdoor_gate.scan.triggers import Arms, Images, InversionBudget, approach, invert, success_rates
 from backdoor_gate.scan.triggers.memory import activation_bytes_per_image
 from backdoor_gate.scan.triggers.replay import REPLAY_ROWS, SETTLING_IMAGES, SETTLING_ROUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.subject import Subject
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
+Found = TypeVar("Found")
 
 REPLAYED_IMAGES = 200
 """Held-out images that a trigger is replayed on at most: its success is known to 2.5 points at 0.85."""
@@ -84,19 +85,39 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
     Raises:
         FloatingPointError: an optimisation did not stay finite.
     """
+    groups: list[Inverted] = []
+    for inversion in _in_groups(invert, context, family, arms, optimise):
+        unknown = torch.full_like(inversion.strength, torch.nan)
+        found = inversion.arms, inversion.strength, inversion.works
+        groups.append(Inverted(*found, unknown, torch.zeros_like(unknown), inversion.parameters))
+    return _joined(groups)
+
+
+def approach_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: Images) -> Tensor:
+    """Return how promising each arm is, (A,) on CPU, see `triggers.approach`.
+
+    Raises:
+        FloatingPointError: an optimisation did not stay finite.
+    """
+    return torch.cat([found.cpu() for found in _in_groups(approach, context, family, arms, optimise)])
+
+
+def _in_groups(
+    search: Callable[..., Found], context: Context, family: TriggerFamily, arms: Arms, optimise: Images
+) -> Iterator[Found]:
+    """Yield what a search finds of each group of arms that fits the memory."""
     size = _group_size(context, family, optimise)
     steps = context.settings["steps"]
     total = steps * -(-len(arms) // size)
     classes = arms.own_source()
     classes = arms.target if classes is None else classes
-    groups: list[Inverted] = []
     for at in range(0, len(arms), size):
         first, last = int(classes[at]), int(classes[min(at + size, len(arms)) - 1])
 
         def report(done: int, at: int = at, first: int = first, last: int = last) -> None:
             context.report(at // size * steps + done, total, first, last)
 
-        inversion = invert(
+        yield search(
             context.subject.leading,
             family,
             arms[at : at + size],
@@ -105,10 +126,6 @@ def invert_arms(context: Context, family: TriggerFamily, arms: Arms, optimise: I
             torch.Generator().manual_seed(context.seed),  # the same for every group: the arms stay comparable
             report,
         )
-        unknown = torch.full_like(inversion.strength, torch.nan)
-        found = inversion.arms, inversion.strength, inversion.works
-        groups.append(Inverted(*found, unknown, torch.zeros_like(unknown), inversion.parameters))
-    return _joined(groups)
 
 
 def replayed(

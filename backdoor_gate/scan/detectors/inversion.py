@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
-from backdoor_gate.scan.detectors import confirmation, pictures
+from backdoor_gate.scan.detectors import confirmation, pictures, screening
 from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes, replayed
 from backdoor_gate.scan.triggers import all_to_one
@@ -39,22 +39,25 @@ class InversionDetector:
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        count, halves = context.subject.num_classes, (len(context.probes.optimise), len(context.probes.held_out))
-        second = confirmation.planned_passes(context, count, *halves)
-        return planned_passes(context, count, *halves) + second + pictures.planned_passes(SHOWN)
+        count, halves = screening.searched(context), (len(context.probes.optimise), len(context.probes.held_out))
+        second = confirmation.planned_passes(context, count, *halves) + pictures.planned_passes(SHOWN)
+        return screening.planned(context) + planned_passes(context, count, *halves) + second
 
     def planned_leading(self, context: Context) -> int:
-        """Return the steps' images, those of the second look among them."""
-        return confirmation.planned_leading(context, context.subject.num_classes)
+        """Return the steps' images, those of the short search and of the second look among them."""
+        return screening.planned(context) + confirmation.planned_leading(context, screening.searched(context))
 
     def measure(self, context: Context) -> Evidence:
-        """Invert one arm per class."""
-        before = context.subject.passes
+        """Invert one arm per class; of very many classes, of those that are left after the screening."""
+        before, classes = context.subject.passes, context.subject.num_classes
         family = self.family(context.subject.spec)
-        arms = all_to_one(context.subject.num_classes).to(context.subject.device)
         optimise, held_out = context.probes.optimise, context.probes.held_out
-        search, second_look = confirmation.stages(context, len(arms))
-        inverted = invert_arms(search, family, arms, optimise)
+        arms = all_to_one(classes).to(context.subject.device)
+        stages = confirmation.stages(context, screening.searched(context), screening.planned(context))
+        screened = screening.screen(stages.screening, family, arms, optimise)
+        if screened is not None:
+            arms = arms[screening.left(screened, classes)]
+        inverted = invert_arms(stages.search, family, arms, optimise)
         if not inverted.finite():
             cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "the optimisation did not stay finite", cost)
@@ -64,16 +67,17 @@ class InversionDetector:
         leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}
         inverted = replayed(context.subject, family, inverted, held_out, {*leading, *weakest[:SHOWN]})
         shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
-        again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=False)
+        again = confirmation.confirm(stages.second, family, inverted, leading, optimise, held_out, from_source=False)
         return Measured(
             detector=self.name,
-            values=inverted.strengths(),
-            success=inverted.rates(FEWEST_HELD_OUT),
+            values=_by_class(inverted, inverted.strengths(), classes),
+            success=_by_class(inverted, inverted.rates(FEWEST_HELD_OUT), classes),
             verified=context.probes.clean,
             cost=Cost(model_passes=context.subject.passes - before, images_used=len(context.probes)),
             artefacts=shown,
             confirmations=again,
             controls=usual,
+            screening=screened,
         )
 
     def _usual(self, context: Context, family: TriggerFamily, inverted: Inverted) -> tuple[Control, ...]:
@@ -86,16 +90,23 @@ class InversionDetector:
 def _weakest_first(inverted: Inverted, noise_classes: Sequence[int]) -> list[int]:
     """Return the arms with a working trigger, those to classes of noise as if they were so much stronger."""
     ranking = torch.where(inverted.works, inverted.strength, torch.inf)
-    ranking[list(noise_classes)] *= HANDICAP
+    ranking[torch.isin(inverted.arms.target, torch.tensor(noise_classes))] *= HANDICAP
     return [int(k) for k in ranking.argsort() if ranking[k].isfinite()]
 
 
 def _farthest_below(inverted: Inverted, usual: Sequence[Control]) -> list[int]:
     """Return the arms with a working trigger, those that are the smallest share of the control's first."""
-    own = inverted.strengths()
+    of_control = {found.target: found.strength for found in usual if found.strength is not None}
+    own = zip(inverted.arms.target.tolist(), inverted.strengths(), strict=True)
     shares = {
-        found.target: strength / max(found.strength, 1e-12)
-        for found in usual
-        if found.strength is not None and (strength := own[found.target]) is not None
+        at: strength / max(of_control[target], 1e-12)
+        for at, (target, strength) in enumerate(own)
+        if strength is not None and target in of_control
     }
     return sorted(shares, key=shares.__getitem__)
+
+
+def _by_class(inverted: Inverted, found: Sequence[float | None], classes: int) -> tuple[float | None, ...]:
+    """Return what was found of each arm by its target, (K,): None of the classes that were left out."""
+    of_target = dict(zip(inverted.arms.target.tolist(), found, strict=True))
+    return tuple(of_target.get(k) for k in range(classes))

@@ -16,7 +16,7 @@ from backdoor_gate.scan.probes import INFERENCE_CHUNK
 from backdoor_gate.scan.triggers import Images, pairs
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
 from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp
-from backdoor_gate.trigger_facts import Pair
+from backdoor_gate.trigger_facts import Pair, Screening
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Context
@@ -50,7 +50,7 @@ class PairInversion:
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
         classes, probes = context.subject.num_classes, context.probes
-        if (arms := _most_arms(classes)) == 0:
+        if (arms := _most_arms(context)) == 0:
             return 0
         per_class = len(probes.optimise) // classes, len(probes.held_out) // classes
         second = confirmation.planned_passes(context, arms, *per_class)
@@ -58,7 +58,7 @@ class PairInversion:
 
     def planned_leading(self, context: Context) -> int:
         """Return the steps' images, those of the second look among them."""
-        arms = _most_arms(context.subject.num_classes)
+        arms = _most_arms(context)
         return confirmation.planned_leading(context, arms) if arms else 0
 
     def measure(self, context: Context) -> Evidence:
@@ -68,14 +68,14 @@ class PairInversion:
             return NotApplicable(self.name, why, by_candidate=False)
         optimise, logits = _taken_rightly(subject, context.probes.optimise)
         held_out, _ = _taken_rightly(subject, context.probes.held_out)
-        sources = _sources(subject.num_classes, optimise, held_out)
-        if len(sources) < LEAST_SOURCES * subject.num_classes:
-            reason = f"{len(sources)} of {subject.num_classes} classes have {FEWEST_OF_SOURCE} images in either half"
-            return Inconclusive(self.name, f"only {reason} that the network gets right", self._cost(context, before))
+        sources = _sources(context, optimise, held_out)
+        if len(sources) < LEAST_SOURCES * (most := _most_sources(context)):
+            reason = f"only {len(sources)} of {most} classes have {FEWEST_OF_SOURCE} images in either half"
+            return Inconclusive(self.name, f"{reason} that the network gets right", self._cost(context, before))
         family = self.family(subject.spec)
         arms = pairs(sources, subject.num_classes).to(subject.device)
-        search, second_look = confirmation.stages(context, len(arms))
-        inverted = invert_arms(search, family, arms, optimise)
+        stages = confirmation.stages(context, len(arms))
+        inverted = invert_arms(stages.search, family, arms, optimise)
         if not inverted.finite():
             return Inconclusive(self.name, "the optimisation did not stay finite", self._cost(context, before))
         leads = _leads(logits, optimise.labels)
@@ -86,9 +86,9 @@ class PairInversion:
         found = _pairs(inverted, leads)
         weakest = [_weakest(found, target) for target in range(subject.num_classes)]
         shown = pictures.pictures(context, family, inverted, order[:SHOWN], held_out, from_source=True)
-        chosen = sorted({*leading, *_ordinary(order, subject.num_classes)})
+        chosen = sorted({*leading, *_ordinary(order, len(sources))})
         usual = strengths_of_control(context, family, inverted, chosen, optimise, from_source=True)
-        again = confirmation.confirm(second_look, family, inverted, leading, optimise, held_out, from_source=True)
+        again = confirmation.confirm(stages.second, family, inverted, leading, optimise, held_out, from_source=True)
         return Measured(
             detector=self.name,
             values=tuple(None if pair is None else pair.strength for pair in weakest),
@@ -99,6 +99,7 @@ class PairInversion:
             pairs=found,
             confirmations=again,
             controls=usual,
+            screening=_left_out(context, sources),
         )
 
     def _cost(self, context: Context, before: int) -> Cost:
@@ -126,9 +127,14 @@ class PairWarp(PairInversion):
     family: ClassVar[type[TriggerFamily]] = Warp
 
 
-def _most_arms(classes: int) -> int:
+def _most_arms(context: Context) -> int:
     """Return how many arms there are where every class has images; of two classes there are no pairs to tell apart."""
-    return 0 if classes == 2 else classes * min(classes - 1, MOST_BLOCKS)
+    classes = context.subject.num_classes
+    return 0 if classes == 2 else _most_sources(context) * min(classes - 1, MOST_BLOCKS)
+
+
+def _most_sources(context: Context) -> int:
+    return min(context.subject.num_classes, int(context.settings["sources"]))
 
 
 def _taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
@@ -145,10 +151,23 @@ def _taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
     return images[right], logits[right]
 
 
-def _sources(classes: int, optimise: Images, held_out: Images) -> Tensor:
-    """Return the classes with images enough in both halves, (S,) int64."""
+def _sources(context: Context, optimise: Images, held_out: Images) -> Tensor:
+    """Return the classes with images enough in both halves, ascending, (S,) int64; of many, so many drawn at random."""
+    classes = context.subject.num_classes
     enough = [half.labels.bincount(minlength=classes) >= FEWEST_OF_SOURCE for half in (optimise, held_out)]
-    return (enough[0] & enough[1]).nonzero()[:, 0]
+    found = (enough[0] & enough[1]).nonzero()[:, 0]
+    if len(found) <= (most := _most_sources(context)):
+        return found
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(context.seed))
+    return found[order[:most].to(found.device)].sort().values
+
+
+def _left_out(context: Context, sources: Tensor) -> Screening | None:
+    """Return which classes nothing was searched from, where they are too many for all of them."""
+    classes = context.subject.num_classes
+    if _most_sources(context) == classes:
+        return None
+    return Screening(tuple(sorted(set(range(classes)) - set(sources.tolist()))), drawn=())
 
 
 def _leads(logits: Tensor, labels: Tensor) -> Tensor:

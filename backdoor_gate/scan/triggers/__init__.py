@@ -2,7 +2,18 @@
 
 from backdoor_gate.scan.triggers.arms import Arms, all_to_one, pairs
 from backdoor_gate.scan.triggers.images import Images
-from backdoor_gate.scan.triggers.optimise import Inversion, InversionBudget, invert
+from backdoor_gate.scan.triggers.optimise import Inversion, InversionBudget, approach, invert
 from backdoor_gate.scan.triggers.replay import settle, success_rates
 
-__all__ = ["Arms", "Images", "Inversion", "InversionBudget", "all_to_one", "invert", "pairs", "settle", "success_rates"]
+__all__ = [
+    "Arms",
+    "Images",
+    "Inversion",
+    "InversionBudget",
+    "all_to_one",
+    "approach",
+    "invert",
+    "pairs",
+    "settle",
+    "success_rates",
+]

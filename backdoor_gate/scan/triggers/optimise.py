@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 BETAS = (0.5, 0.9)
 """Adam's decay rates in Neural Cleanse's public code: short memories suit a moving cost."""
 
+LAST_STEPS, SUCCESS_COUNTS = 8, 2.0
+"""Of a short search: the steps that it is judged by, and how much their success counts beside the log strength."""
+
+
+CHOSEN_AFTER = 2
+"""Share of the steps, as a divisor, after which an arm that may go to several classes has to choose one. Until then it
+is drawn to the one that needs the weakest trigger; later its images would still go to several, and no trigger work."""
+
 
 @dataclass(frozen=True, slots=True)
 class InversionBudget:
@@ -52,12 +60,15 @@ class Inversion:
 class _Weakest:
     """Keep-the-best: the weakest trigger per arm among those that work."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        self.parameters = tuple(p.detach().clone() for p in parameters)
-        self.strength = torch.full((len(parameters[0]),), torch.inf, device=parameters[0].device)
+    def __init__(self) -> None:
+        self.parameters: Parameters = ()
+        self.strength = torch.tensor(torch.inf)
 
     @torch.no_grad()
     def offer(self, parameters: Parameters, strength: Tensor, works: Tensor) -> None:
+        if not self.parameters:
+            self.parameters = tuple(p.detach().clone() for p in parameters)
+            self.strength = torch.full_like(strength, torch.inf)
         better = works & (strength < self.strength)
         self.strength = torch.where(better, strength, self.strength)
         for kept, new in zip(self.parameters, parameters, strict=True):
@@ -99,6 +110,46 @@ def step_loss(  # noqa: PLR0913, PLR0917 (the terms of the loss)
     return loss, success, strength.detach()
 
 
+def _optimise(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
+    logits: Logits,
+    family: TriggerFamily,
+    arms: Arms,
+    images: Images,
+    budget: InversionBudget,
+    generator: torch.Generator,
+    observe: Callable[[Parameters, Tensor, Tensor, Tensor], None],
+    on_step: Callable[[int], None],
+) -> tuple[Parameters, Arms]:
+    """Optimise one trigger per arm; return the last ones, and the arms with the one target that each has ended up at.
+
+    Before each step `observe` is told the triggers as they are, their strengths (A,), their success on the step's
+    images (A,), and whether they work by the schedule's running success (A,): none does that has several targets yet.
+
+    Raises:
+        FloatingPointError: a trigger went to NaN or infinity on the way; then nothing is known of that arm.
+    """
+    device = images.labels.device
+    parameters = tuple(p.to(device).requires_grad_() for p in family.start(len(arms), generator))
+    optimiser = torch.optim.Adam(parameters, lr=family.learning_rate, betas=BETAS)
+    schedule = CostSchedule(len(arms), family.schedule, device)
+    drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
+    for done, chosen in enumerate(drawn, 1):
+        batch = images[chosen]
+        loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
+        schedule.update(success)
+        works = schedule.success >= family.schedule.bar
+        observe(parameters, strength, success, works if arms.among is None else torch.zeros_like(works))
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        on_step(done)
+        if done == budget.steps // CHOSEN_AFTER:
+            arms = resolve(logits, family, parameters, arms, images)
+    if not all(p.isfinite().all() for p in parameters):  # once: what is NaN stays so, and a look waits for the GPU
+        raise FloatingPointError("the optimisation did not stay finite")
+    return parameters, arms
+
+
 def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
     logits: Logits,
     family: TriggerFamily,
@@ -126,25 +177,39 @@ def invert(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
 
     Source: Neural Cleanse's loop with the dynamic cost, for all classes at once (Wang et al., IEEE S&P 2019).
     """
-    device = images.labels.device
-    parameters = tuple(p.to(device).requires_grad_() for p in family.start(len(arms), generator))
-    optimiser = torch.optim.Adam(parameters, lr=family.learning_rate, betas=BETAS)
-    schedule = CostSchedule(len(arms), family.schedule, device)
-    weakest = _Weakest(parameters)
-    drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
-    for done, chosen in enumerate(drawn, 1):
-        batch = images[chosen]
-        loss, success, strength = step_loss(logits, family, parameters, arms, batch, schedule.cost)
-        schedule.update(success)
-        weakest.offer(parameters, strength, schedule.success >= family.schedule.bar)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimiser.step()
-        on_step(done)
-    if not all(p.isfinite().all() for p in parameters):  # once: what is NaN stays so, and a look waits for the GPU
-        raise FloatingPointError("the optimisation did not stay finite")
+    weakest = _Weakest()
+
+    def observe(parameters: Parameters, strength: Tensor, _: Tensor, works: Tensor) -> None:
+        weakest.offer(parameters, strength, works)
+
+    parameters, arms = _optimise(logits, family, arms, images, budget, generator, observe, on_step)
     with torch.no_grad():
         kept = weakest.or_last(parameters, family.strength(parameters))
-        arms = resolve(logits, family, kept, arms, images)
         settled, works = settle(logits, family, kept, arms, images)
         return Inversion(family.strength(settled), works, settled, arms)
+
+
+def approach(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomness)
+    logits: Logits,
+    family: TriggerFamily,
+    arms: Arms,
+    images: Images,
+    budget: InversionBudget,
+    generator: torch.Generator,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Optimise as `invert` does, and say how promising each arm is by the last steps: (A,), the lowest first.
+
+    On a logarithmic scale: a trigger that always works counts for as much as one that never does and is e^-2 as strong.
+    No trigger comes of it, and nothing is replayed.
+
+    Raises:
+        FloatingPointError: as `invert`.
+    """
+    seen: list[Tensor] = []
+
+    def observe(_: Parameters, strength: Tensor, success: Tensor, __: Tensor) -> None:
+        seen.append(strength.clamp_min(torch.finfo(strength.dtype).tiny).log() - SUCCESS_COUNTS * success)
+
+    _optimise(logits, family, arms, images, budget, generator, observe, on_step)
+    return torch.stack(seen[-LAST_STEPS:]).mean(dim=0)

@@ -72,7 +72,7 @@ def success_rates(  # noqa: PLR0913, PLR0917 (a trigger, and what to put it on)
     hits = torch.zeros(len(arms), device=images.labels.device)
     count = torch.zeros_like(hits)
     for chosen, weight in _chunks(arms, images, most):
-        predicted = _predicted(logits, family, parameters, images.images[chosen])
+        predicted = _output(logits, family, parameters, images.images[chosen]).argmax(dim=2)
         hits += (arms.reached(predicted) * weight).sum(dim=1)
         count += weight.sum(dim=1)
     return hits / count
@@ -85,22 +85,22 @@ def _chunks(arms: Arms, images: Images, most: int) -> Iterator[tuple[Tensor, Ten
     return zip(torch.split(indices, size, dim=1), torch.split(weights, size, dim=1), strict=True)
 
 
-def _predicted(logits: Logits, family: TriggerFamily, parameters: Parameters, images: Tensor) -> Tensor:
-    """Return the class of each arm's triggered images, (1 or A, M, C, H, W) → (A, M) int64."""
+def _output(logits: Logits, family: TriggerFamily, parameters: Parameters, images: Tensor) -> Tensor:
+    """Return the logits of each arm's triggered images, (1 or A, M, C, H, W) → (A, M, K)."""
     triggered = family.apply(parameters, images)
-    return logits(triggered.flatten(0, 1)).argmax(dim=1).view(triggered.shape[:2])
+    return logits(triggered.flatten(0, 1)).view(*triggered.shape[:2], -1)
 
 
 @torch.no_grad()
 def resolve(logits: Logits, family: TriggerFamily, parameters: Parameters, arms: Arms, images: Images) -> Arms:
-    """Give every arm the one target where most of its images go, among those that will do."""
+    """Give every arm the one target that its images are likeliest to go to, among those that will do."""
     if arms.among is None:
         return arms
-    counts = torch.zeros(arms.source.shape, device=images.labels.device)  # (A, K)
+    likely = torch.zeros(arms.source.shape, device=images.labels.device)  # (A, K)
     for chosen, weight in _chunks(arms, images, SETTLING_IMAGES):
-        predicted = _predicted(logits, family, parameters, images.images[chosen])
-        counts.scatter_add_(1, predicted, weight)
-    return arms.resolved(torch.where(arms.among, counts, -1.0).argmax(dim=1))
+        output = _output(logits, family, parameters, images.images[chosen])
+        likely += (output.softmax(dim=2) * weight[:, :, None]).sum(dim=1)
+    return arms.resolved(torch.where(arms.among, likely, -1.0).argmax(dim=1))
 
 
 @torch.no_grad()
