@@ -18,7 +18,7 @@ import numpy as np
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.confirm import second_looks
 from backdoor_gate.verdict.control import NATURAL, TINY, expected_strengths
-from backdoor_gate.verdict.scales import OF_CONTROL, PAIR_SCALES, PairScale
+from backdoor_gate.verdict.scales import OF_CONTROL, PairScale, pair_scale_of
 from backdoor_gate.verdict.statistics import CONSISTENCY
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: flo
         max_unmeasured: the policy's share of pairs that may be censored, where the detector's scale has none.
     """
     pairs = evidence.pairs
-    scale = PAIR_SCALES[result.name].among(len(pairs))
+    scale = pair_scale_of(evidence)
     result = replace(result, pairs=pairs)
     if not pairs:
         return replace(result, status=Status.INCONCLUSIVE, reason="no pair of classes was measured")

@@ -173,6 +173,22 @@ PAIR_SCALES: dict[str, PairScale] = {
     ),
 }
 
+NEVER = 1e-9
+"""A share that no pair comes down to."""
+
+PAIRS_WITHOUT_CLEAN_IMAGES: dict[str, PairScale] = {
+    "pair_warp": replace(PAIR_SCALES["pair_warp"], alone=NEVER, apart=NEVER),
+}
+"""Of pairs on synthetic images, where they differ: on an empty ground there is little to displace, and a clean network
+has had a pair that any displacement moves."""
+
+
+def pair_scale_of(evidence: Measured) -> PairScale:
+    """Return the limits of a detector's pairs, by how many they are and the images that they were measured on."""
+    usual = PAIR_SCALES[evidence.detector]
+    scale = usual if evidence.verified else PAIRS_WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
+    return scale.among(len(evidence.pairs))
+
 
 def small_limits(
     scale: Scale,

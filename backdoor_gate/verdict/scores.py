@@ -23,7 +23,7 @@ from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, scale_of, small_limits
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, pair_scale_of, scale_of, small_limits
 from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
@@ -161,7 +161,7 @@ def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
 def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
     """Return the score of the weakest pair, or of the best map where that goes farther, at first and second sight."""
     pairs = evidence.pairs
-    scale = PAIR_SCALES[evidence.detector].among(len(pairs))
+    scale = pair_scale_of(evidence)
     found = residuals(pairs, scale.largest, evidence.controls) if pairs else None
     if found is None:
         return (None,)

@@ -16,6 +16,7 @@ from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.pairs import best_map, residuals, slope
 from backdoor_gate.verdict.scales import PAIR_SCALES
+from backdoor_gate.verdict.scores import detector_score
 
 
 def judged(evidence: Measured) -> DetectorResult:
@@ -68,6 +69,17 @@ def test_a_pair_that_nothing_follows_may_be_a_little_stronger(name: str) -> None
     assert single.suspect_pairs == ((7, 3),)
     assert "of what follows, together" in single.reason
     assert not judged(with_pairs(name, weakened(innocent_pairs(0.005), share, *company))).blocking
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_on_synthetic_images_no_pair_counts_by_a_warp_alone(name: str) -> None:
+    evidence = with_pairs(name, weakened(innocent_pairs(0.02), 0.5 * PAIR_SCALES[name].alone, (7, 3)))
+    assert judged(evidence).blocking
+    synthetic = replace(evidence, verified=False)
+    assert judged(synthetic).blocking == (name != "pair_warp")
+    score = detector_score(synthetic)
+    assert score is not None
+    assert (score.value > 0) == (name != "pair_warp")
 
 
 @pytest.mark.parametrize("name", ["pair_patch", "pair_spectral"])
