@@ -20,6 +20,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
+from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.scan.probes import INFERENCE_CHUNK, Probes, predict
 from backdoor_gate.scan.triggers.images import Images
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.subject import Subject
 
 PER_CLASS = 20
-"""Images per class and half; together no more than LIMIT, but for two of each."""
+"""Images per class and half; together no more than LIMIT. Of very many classes MOST_SEARCHED, drawn at random, have
+any: four in either half, which is enough for a search from them."""
 
 LIMIT = 400
 
@@ -74,19 +76,28 @@ def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS) -> Probes
         per_class: images of each class and half, of many classes fewer.
     """
     ground = choose_ground(subject, seed)
-    count = _of_each(subject, per_class)
-    halves = (_moved(subject, ground, count, 2 * seed + half)[0] for half in (0, 1))
+    targets = _classes(subject, seed).repeat(_of_each(subject, per_class))  # every step mixes the classes
+    halves = (_moved(subject, ground, targets, 2 * seed + half)[0] for half in (0, 1))
     optimise, held_out = (Images(images, predict(subject, images)) for images in halves)
     return Probes(optimise, held_out, clean=False)
 
 
 def planned_passes(subject: Subject, per_class: int) -> int:
     """Estimate the images that making these puts through the network."""
-    return USUAL_STEPS * subject.num_classes * (2 * _of_each(subject, per_class) + len(Ground) * TRIED_PER_CLASS)
+    of_each = 2 * _of_each(subject, per_class) + len(Ground) * TRIED_PER_CLASS
+    return USUAL_STEPS * min(subject.num_classes, MOST_SEARCHED) * of_each
+
+
+def _classes(subject: Subject, seed: int) -> Tensor:
+    """Return the classes that images are made of, ascending."""
+    if subject.num_classes <= MOST_SEARCHED:
+        return torch.arange(subject.num_classes)
+    order = torch.randperm(subject.num_classes, generator=Generator().manual_seed(seed))
+    return order[:MOST_SEARCHED].sort().values
 
 
 def _of_each(subject: Subject, per_class: int) -> int:
-    return min(per_class, max(2, LIMIT // subject.num_classes))
+    return min(per_class, LIMIT // min(subject.num_classes, MOST_SEARCHED))
 
 
 def choose_ground(subject: Subject, seed: int) -> Ground:
@@ -101,14 +112,14 @@ def usual_way(subject: Subject, ground: Ground, seed: int) -> float:
 
     Of two classes one is that of the ground itself, and no way at all. Infinity: it does not arrive.
     """
-    _, way = _moved(subject, ground, TRIED_PER_CLASS, seed)
+    _, way = _moved(subject, ground, _classes(subject, seed).repeat(TRIED_PER_CLASS), seed)
     return float(way.quantile(MOST, interpolation="higher"))
 
 
-def _moved(subject: Subject, ground: Ground, per_class: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return images (N, C, H, W) of every class, and how far each was moved, (N,); infinity: not far enough."""
+def _moved(subject: Subject, ground: Ground, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return an image for each target (N,): (N, C, H, W), and how far it was moved, (N,); infinity: not far enough."""
     generator = Generator().manual_seed(seed)
-    targets = torch.arange(subject.num_classes).repeat(per_class).to(subject.device)  # every step mixes the classes
+    targets = targets.to(subject.device)
     start = grounds(ground, subject.spec, len(targets), generator).to(subject.device)
     chunks = zip(torch.split(start, INFERENCE_CHUNK), torch.split(targets, INFERENCE_CHUNK), strict=True)
     moved = [_towards(subject, images, target) for images, target in chunks]

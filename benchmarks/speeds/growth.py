@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from backdoor_gate.records import InputSpec
+from backdoor_gate.scan import session
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.probes import Probes
 from backdoor_gate.scan.session import free_for_activations
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images, pairs
+from benchmarks.measure import ZOO, job
 from benchmarks.speeds.clock import in_turn, least, timed
 from benchmarks.speeds.efficiency import IMAGES, MEMORY
 from benchmarks.speeds.networks import cnn, loaded
@@ -31,6 +35,9 @@ STEPS = 3
 
 ROUNDS, SMALL = 5, 64
 """Small points are short: the best of several rounds is free of the noise of one. Every point warms up once."""
+
+SCANNED = ("dev-186-mnist-cnn-clean", "dev-214-number-pairs-cnn-clean", "dev-224-number-triples-cnn-clean")
+"""The same small network, trained on 10, 100 and 1,000 classes of digits."""
 
 HALF = 24
 """Images to optimise on, and as many held out."""
@@ -56,8 +63,33 @@ def growth(seed: int, device: torch.device) -> dict[str, Any]:
         "classes": wide,
         "image_size": large,
         "network_width": heavy,
+        "whole_scans": whole_scans(seed),
         "pair_arms_per_class": {count: round(len(pairs(torch.arange(count), count)) / count, 2) for count in CLASSES},
     }
+
+
+def whole_scans(seed: int) -> list[dict[str, Any]]:
+    """Return what a scan by the default policy takes, with screening where that comes in; none without the zoo."""
+    rows = []
+    for name in SCANNED:
+        folder = ZOO / name
+        if not (folder / "meta.json").exists():
+            continue
+        order = job(folder, json.loads((folder / "meta.json").read_text("utf-8")), with_data=True, seed=seed)
+        wall, cpu = time.monotonic(), time.process_time()
+        scan = session.measure(order, lambda _: None)
+        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        row = {
+            "network": name,
+            "classes": scan.num_classes,
+            "cpu_seconds": round(cpu, 1),
+            "wall_seconds": round(wall, 1),
+        }
+        rows.append(row | {"cpu_milliseconds_per_class": round(1000 * cpu / scan.num_classes)})
+    for row in rows:
+        relative = row["cpu_milliseconds_per_class"] / rows[0]["cpu_milliseconds_per_class"]
+        row["relative_to_10_classes"] = round(relative, 3)
+    return rows
 
 
 def point(build: Callable[[], nn.Module], size: int, classes: int, seed: int, device: torch.device) -> dict[str, Any]:
@@ -69,7 +101,7 @@ def point(build: Callable[[], nn.Module], size: int, classes: int, seed: int, de
     context = Context(
         subject=subject,
         probes=Probes(half, half, clean=True),
-        settings={"steps": STEPS, "images": IMAGES},
+        settings={"steps": STEPS, "images": IMAGES, "classes": classes},
         seed=seed,
         activation_bytes=free_for_activations(MEMORY, device),
     )

@@ -76,6 +76,10 @@ def _growth(figures: Figures) -> list[str]:
     for curve, (key, extra) in units.items():
         rows = [[r[key], r["cpu_milliseconds_per_class"], r["wall_seconds"], r[extra]] for r in figures[curve]]
         lines += ["", *table([key, "CPU ms a class", "wall s in all", extra.replace("_", " ")], rows)]
+    if figures["whole_scans"]:
+        head = ["network", "classes", "CPU s", "wall s", "CPU ms a class", "relative to 10 classes"]
+        rows = [list(row.values()) for row in figures["whole_scans"]]
+        lines += ["", "Whole scans by the default policy:", "", *table(head, rows)]
     arms = ", ".join(f"{count}: {found}" for count, found in figures["pair_arms_per_class"].items())
     return [*lines, "", f"Arms of the pair detectors a class, by the number of classes: {arms}."]
 

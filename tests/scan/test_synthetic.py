@@ -11,10 +11,20 @@ import torch
 from support import digits
 from torch import Generator, nn
 
+from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.probes import predict
 from backdoor_gate.scan.subject import Subject
-from backdoor_gate.scan.synthetic import LIMIT, PER_CLASS, Ground, choose_ground, grounds, synthetic, usual_way
+from backdoor_gate.scan.synthetic import (
+    LIMIT,
+    PER_CLASS,
+    Ground,
+    _classes,
+    choose_ground,
+    grounds,
+    synthetic,
+    usual_way,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +85,16 @@ def test_many_classes_get_fewer_images_each() -> None:
     model = digits.network(classes=100).eval().requires_grad_(False)
     made = synthetic(Subject(digits.loaded(model), InputSpec((1, 16, 16)), 100, CPU), 0)
     assert len(made.optimise) == LIMIT
+
+
+def test_of_very_many_classes_so_many_have_any_as_a_search_starts_from() -> None:
+    made = Subject(
+        digits.loaded(digits.network(classes=300).eval().requires_grad_(False)), InputSpec((1, 16, 16)), 300, CPU
+    )
+    targets = _classes(made, 3)
+    assert len(targets.unique()) == MOST_SEARCHED
+    assert not torch.equal(targets, _classes(made, 4))
+    assert len(synthetic(made, 3).optimise) == LIMIT
 
 
 def test_the_network_is_sure_of_them_and_no_surer() -> None:
