@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from backdoor_gate.verdict.statistics import median_of, runner_up
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from backdoor_gate.records import Measured
 
 
+NORMAL = NormalDist()
 OF_CONTROL = "of what a network trained on the clean images alone leads one to expect"
 
 
@@ -190,6 +192,21 @@ def pair_scale_of(evidence: Measured) -> PairScale:
     return scale.among(len(evidence.pairs))
 
 
+USUAL_CLASSES, TAIL = 10, 0.01
+"""Classes that the limits are for, and the share of clean networks beyond them that the others are to keep to."""
+
+
+def crowded(classes: int) -> float:
+    """Return the power to raise a share to where there are so many classes, at least 1.
+
+    Of many classes one is weak by chance sooner than of ten. On the logarithmic scale, where a clean network's classes
+    are near normal, the limit moves as the quantile does that the weakest of them stays above.
+    """
+    if classes <= USUAL_CLASSES:
+        return 1.0
+    return NORMAL.inv_cdf(TAIL / classes) / NORMAL.inv_cdf(TAIL / USUAL_CLASSES)
+
+
 def small_limits(
     scale: Scale,
     values: Sequence[float | None],
@@ -215,14 +232,16 @@ def small_limits(
     limits: list[tuple[float, str]] = []
     if scale.absolute is not None:
         limits.append((scale.absolute, f"is at most {scale.absolute:g}"))
+    crowd = crowded(len(values))
     shares = (
-        (scale.of_median, median_of(values), "of the median class"),
-        (scale.of_runner_up, runner_up(values, class_index), "of the next class"),
-        (scale.of_control, expected, OF_CONTROL),
+        (scale.of_median, crowd, median_of(values), "of the median class"),
+        (scale.of_runner_up, 1.0, runner_up(values, class_index), "of the next class"),
+        (scale.of_control, crowd, expected, OF_CONTROL),
     )
-    for share, usual, name in shares:
-        if share is not None and usual is not None:
-            words = f"is {value / usual:.2f} {name}, at most {share:g}"
+    for limit, power, usual, name in shares:
+        if limit is not None and usual is not None:
+            share = limit**power
+            words = f"is {value / usual:.2f} {name}, at most {share:.3g}"
             limits.append((min(share * usual, scale.comparable), words))
     return tuple(limits)
 

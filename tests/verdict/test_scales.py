@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, scale_of
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, crowded, scale_of, why_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,3 +83,18 @@ def test_the_document_states_the_limits_of_pairs(name: str) -> None:
 def test_the_document_states_what_bears_out_a_margin() -> None:
     (share,) = {scale.supports for scale in SCALES.values() if scale.supports is not None}
     assert f"at most {share:g} of the" in " ".join(DOCUMENT.split())
+
+
+def test_the_limits_are_those_of_ten_classes_and_stricter_for_more() -> None:
+    powers = [crowded(classes) for classes in (2, 10, 11, 43, 100, 1_000)]
+    assert powers[:2] == [1.0, 1.0]
+    assert powers == sorted(powers)
+    assert powers[-1] == pytest.approx(4.265 / 3.090, abs=1e-3)  # quantiles at 0.01 / 1000 and 0.01 / 10
+
+
+@pytest.mark.parametrize(("classes", "small"), [(10, True), (1_000, False)])
+def test_of_many_classes_one_is_weak_by_chance(classes: int, small: bool) -> None:
+    values = [0.9 * SCALES["neural_cleanse"].of_median * 0.1, *[0.1] * (classes - 1)]
+    values[1] = values[0] / 0.9  # no gap to the next
+    scale = replace(SCALES["neural_cleanse"], absolute=None)
+    assert (why_small(scale, values, 0, "", few=False) is not None) == small
