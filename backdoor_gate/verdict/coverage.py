@@ -27,7 +27,7 @@ WITHOUT_CLEAN_IMAGES = (
 
 
 LEFT_OUT = {
-    False: "a target planted among them passes, which befell MISSED of measured networks (docs/performance.md)",
+    False: "a target planted among them passes, as of 1,000 classes 2 of 129 measured ones would (docs/performance.md)",
     True: "what is planted from these alone is not seen",
 }
 """What the screening of many classes leaves open: of classes, and of the sources of pairs."""
