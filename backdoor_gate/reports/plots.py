@@ -48,12 +48,18 @@ def class_plot(result: DetectorResult) -> Plot | None:
     with canvas(*_SIZE) as figure:
         axes = figure.add_subplot()
         if len(result.per_class) > MANY_CLASSES:
-            places = _draw_ranks(axes, known, suspects)
+            places = _draw_ranks(axes, known, suspects, _usual(result, known))
         else:
             places = _draw_classes(axes, known, len(result.per_class), suspects)
-        _scale(axes, result, list(known.values()))
+        _scale(axes, result, list(known.values()), _usual(result, known))
         _label(axes, places, known, suspects)
         return Plot(svg(figure, clean(result.name)), _words(result, known, suspects))
+
+
+def _usual(result: DetectorResult, known: dict[int, float]) -> float:
+    """Return the median class: of those drawn at random, where most of the others were searched as the weakest."""
+    drawn = [] if result.screening is None else [known[k] for k in result.screening.drawn if k in known]
+    return median(drawn or known.values())
 
 
 def _drawable(value: float) -> float:
@@ -79,7 +85,7 @@ def _draw_classes(axes: Axes, known: dict[int, float], classes: int, suspects: S
     return {k: float(k) for k in known}
 
 
-def _draw_ranks(axes: Axes, known: dict[int, float], suspects: Sequence[int]) -> dict[int, float]:
+def _draw_ranks(axes: Axes, known: dict[int, float], suspects: Sequence[int], middle: float) -> dict[int, float]:
     """Draw the classes in order of their value; return where each class is."""
     order = sorted(known, key=lambda k: (known[k], k))
     places = {k: float(rank + 1) for rank, k in enumerate(order)}
@@ -87,15 +93,15 @@ def _draw_ranks(axes: Axes, known: dict[int, float], suspects: Sequence[int]) ->
         shown = [k for k in order if k in chosen]
         x, y = [places[k] for k in shown], [known[k] for k in shown]
         axes.plot(x, y, "o", color=COLOURS[colour], markersize=size, markeredgewidth=0)
-    axes.axhline(median(known.values()), color=COLOURS["muted"], linewidth=0.8, dashes=(4, 3))
+    axes.axhline(middle, color=COLOURS["muted"], linewidth=0.8, dashes=(4, 3))
     axes.set_xlabel("rank of the class, smallest value first")
     return places
 
 
-def _scale(axes: Axes, result: DetectorResult, values: Sequence[float]) -> None:
+def _scale(axes: Axes, result: DetectorResult, values: Sequence[float], middle: float) -> None:
     """Draw the limit, and choose ticks that are plain numbers; positive values get a logarithmic axis."""
     logarithmic = min(values) > 0 and not result.unit.startswith("log ")
-    limit = _limit(result, values, logarithmic=logarithmic)
+    limit = _limit(result, values, middle, logarithmic=logarithmic)
     if limit is not None:
         axes.axhline(limit, color=COLOURS["suspect"], linewidth=0.8, dashes=(1.5, 2))
         place = (axes.get_xlim()[1], limit)
@@ -120,13 +126,12 @@ def _scale(axes: Axes, result: DetectorResult, values: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _limit(result: DetectorResult, values: Sequence[float], *, logarithmic: bool) -> float | None:
+def _limit(result: DetectorResult, values: Sequence[float], middle: float, *, logarithmic: bool) -> float | None:
     """Return the value at which the index would reach its threshold, by rule of three from the most extreme class."""
     index, threshold = result.anomaly_index or 0.0, result.threshold or 0.0
     if result.name not in BY_NAME or not 0 < threshold / _FAR <= index < math.inf:
         return None
     extreme = min(values) if BY_NAME[result.name].side is Side.SMALL else max(values)
-    middle = median(values)
     ratio = threshold / index
     if logarithmic:
         power = math.log(middle) + (math.log(extreme) - math.log(middle)) * ratio
@@ -151,16 +156,20 @@ def _label(axes: Axes, places: dict[int, float], known: dict[int, float], suspec
 
 
 def _words(result: DetectorResult, known: dict[int, float], suspects: Sequence[int]) -> str:
-    values = known.values()
-    spread = f"{min(values):.3g} to {max(values):.3g}, median {median(values):.3g}"
-    parts = [f"{clean(result.unit)} of {len(result.per_class)} classes: {spread}."]
+    values, classes = known.values(), len(result.per_class)
+    left_out = () if result.screening is None else result.screening.left_out
+    spread = f"{min(values):.3g} to {max(values):.3g}, median {_usual(result, known):.3g}"
+    parts = [f"{clean(result.unit)} of {classes - len(left_out)} classes: {spread}."]
+    if left_out:
+        parts[0] = f"{parts[0][:-1]} of those drawn at random."
+        parts.append(f"{len(left_out)} of {classes} classes had only a short search.")
     if suspects:
         each = ", ".join(f"class {k} with {known[k]:.3g}" for k in suspects[:_LABELLED_SUSPECTS])
         more = len(suspects) - _LABELLED_SUSPECTS
         parts.append(f"Standing apart: {each}{f' and {more} more' if more > 0 else ''}.")
     else:
         parts.append("No class stands apart.")
-    absent = [k for k in range(len(result.per_class)) if k not in known]
+    absent = sorted(set(range(classes)) - set(known) - set(left_out))
     if absent:
         parts.append(f"No trigger was found for class {class_list(absent)}.")
     return " ".join(parts)

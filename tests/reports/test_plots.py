@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from samples import HOSTILE, measured
 
 from backdoor_gate.reports.plots import MANY_CLASSES, class_plot
+from backdoor_gate.trigger_facts import Screening
 
 
 def spread(classes: int) -> tuple[float, ...]:
@@ -93,3 +94,15 @@ def test_any_numbers_give_a_figure_without_nonsense(
     assert (plot is None) == (not finite)
     if plot:
         assert not re.search(r"\bnan\b|\binf\b", plot.svg)
+
+
+def test_classes_that_were_left_out_are_not_said_to_have_no_trigger() -> None:
+    searched = {0: 0.01, 1: 0.02, 2: 0.03, 50: 0.2, 60: 0.4}
+    values = tuple(searched.get(k) for k in range(100))
+    left_out = tuple(k for k in range(100) if k not in searched and k != 70)
+    screening = Screening(left_out=left_out, drawn=(50, 60, 70))
+    plot = class_plot(measured("neural_cleanse", per_class=values, screening=screening))
+    assert plot is not None
+    assert "of 6 classes: 0.01 to 0.4, median 0.3 of those drawn at random." in plot.words
+    assert "94 of 100 classes had only a short search." in plot.words
+    assert "No trigger was found for class 70." in plot.words
