@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEVER_TESTED = (
-    "sample-specific triggers (input-aware, generated per image)",
+    "triggers that differ from image to image as no small network can make them",
     "backdoors that are provably hidden in the weights",
     "input other than images",
 )
