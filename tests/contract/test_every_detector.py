@@ -145,7 +145,10 @@ def test_memory_changes_the_groups_and_not_the_evidence(detector: Detector, cont
 def test_few_classes_are_enough(detector: Detector, context: MakeContext, classes: int, clean: bool) -> None:
     few = Images(digits.clean_images().images[:60], torch.arange(60) % classes)
     halves = Probes(few[:30], few[30:], clean=clean)
-    found = detector.measure(context(digits.network(classes=classes).eval().requires_grad_(False), probes=halves))
+    seen: list[tuple[int, int, int, int]] = []
+    model = digits.network(classes=classes).eval().requires_grad_(False)
+    found = detector.measure(context(model, probes=halves, report=lambda *step: seen.append(step)))
+    assert all(0 <= first <= last < classes for _, _, first, last in seen)  # or the parent takes it for a forgery
     if isinstance(found, NotApplicable):  # only for a reason that the parent knows as well
         assert not found.by_candidate
         assert found.reason == BY_NAME[detector.name].needless(classes, clean_images=clean)

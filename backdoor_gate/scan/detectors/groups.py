@@ -112,7 +112,8 @@ def _in_groups(
     classes = arms.own_source()
     classes = arms.target if classes is None else classes
     for at in range(0, len(arms), size):
-        first, last = int(classes[at]), int(classes[min(at + size, len(arms)) - 1])
+        # Of two classes, each is the other's only source: not in the order of the arms.
+        first, last = (int(end) for end in classes[at : at + size].aminmax())
 
         def report(done: int, at: int = at, first: int = first, last: int = last) -> None:
             context.report(at // size * steps + done, total, first, last)
