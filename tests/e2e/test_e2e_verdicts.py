@@ -12,8 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jsonschema
+import numpy as np
 import pytest
-from e2e_parts import BADNETS, BUILT, CLEAN, MODEL, QUICK, WEIGHTS, ended, junit_states, weights_of
+from e2e_parts import (
+    BADNETS,
+    BUILT,
+    CLEAN,
+    MODEL,
+    QUICK,
+    WEIGHTS,
+    clean_images,
+    ended,
+    junit_states,
+    weights_of,
+)
 from support import digits
 
 from backdoor_gate.audit import Request, audit
@@ -103,6 +115,26 @@ def test_without_clean_images(registry: Registry, folder: Path, start: Start) ->
     assert code == 1, out + err
     states = junit_states(folder / "out/r.xml")
     assert states["ground_inversion"] == "skipped"
+    assert "error" not in states.values()
+
+
+@pytest.mark.parametrize(("classes", "with_images"), [(2, True), (2, False), (5, True)])
+def test_few_classes(registry: Registry, folder: Path, gate: Gate, classes: int, with_images: bool) -> None:
+    """The first few digits: every required detector answers, or has nothing to measure for a reason that counts."""
+    name = f"e2e-{classes}-classes-{'with' if with_images else 'without'}"
+    weights = dict(weights_of(digits.trained()))
+    *_, weight, bias = weights
+    registry.add_weights(name, weights | {last: weights[last][:classes] for last in (weight, bias)})
+    images, labels = clean_images()
+    np.savez(folder / "few.npz", images=images[labels < classes], labels=labels[labels < classes])
+    model = MODEL | BUILT | {"num_classes": classes, "architecture_kwargs": {"classes": classes}}
+    data = {"data": {"clean": "few.npz"}} if with_images else {}
+    (folder / "policy.yaml").write_text(json.dumps({"version": 1, "model": model} | data))
+    _, out, err = gate(f"models:/{name}/1", "--policy", "policy.yaml", *REPORTS)
+    assert json_report(folder / "out/r.json")["verdict"] in {"PASS", "BLOCK"}, out + err
+    states = junit_states(folder / "out/r.xml")
+    assert states["ground_inversion"] == "skipped"
+    assert (states["pair_patch"] == "skipped") == (classes == 2)
     assert "error" not in states.values()
 
 
