@@ -159,7 +159,8 @@ def _check_screening(measured: MeasuredDocument, plan: DetectorPlan) -> None:
 def _check_excuse(told: NotApplicableDocument, scan: ScanDocument, job: Job) -> None:
     """Let only what the catalogue says excuse a required detector: any other excuse would be the worker's word alone.
 
-    Whether there were clean images is the job's to say, and how many classes there are has been held against it.
+    Whether there were clean images is the job's to say; how many classes there are has been held against the policy,
+    where that says it.
     """
     reason = BY_NAME[told.detector].needless(scan.num_classes, clean_images=job.data is not None)
     _require((told.by_candidate or reason is not None, "required detector excused without a reason"))
