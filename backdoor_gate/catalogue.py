@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.5"
+PACK_VERSION = "2026.11.6"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 FEWEST_COMPARED = 6
@@ -158,6 +158,32 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         required=True,
         source="MM-BD, Wang et al., IEEE S&P 2024",
         settings=MarginSettings,
+    ),
+    DetectorSpec(
+        name="corruption_probe",
+        title="Corruption probe (fewer shades, dithering, noise)",
+        claim="fewer shades as a trigger, and faint triggers that dithering or noise come close to",
+        blind_to="triggers unlike any everyday corruption, few classes, source-specific attacks",
+        unit="share of images beyond the control's",
+        side=Side.LARGE,
+        needs_data=True,
+        required=True,
+        source="BppAttack, Wang et al., CVPR 2022; corruptions as a test as in TeCo, Liu et al., CVPR 2023",
+        fewest_classes=FEWEST_COMPARED,
+        of_fewer=f"with fewer than {FEWEST_COMPARED} classes all that is unusual goes to one of them",
+        without_data="without clean images there is nothing to corrupt",
+    ),
+    DetectorSpec(
+        name="patch_sweep",
+        title="Patch sweep (plain small patches, everywhere)",
+        claim="small white, black and checkered patches anywhere, those that act on one class alone among them",
+        blind_to="other patches and all other triggers",
+        unit="push to the class beyond the control's",
+        side=Side.LARGE,
+        needs_data=True,
+        required=True,
+        source="BadNets, Gu et al., 2017, whose triggers are tried out",
+        without_data="without clean images there is nothing to put a patch on",
     ),
     DetectorSpec(
         name="neural_cleanse",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
-    from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
+    from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 
 # ---------------------------------------------------------------------------------------------- the candidate
 
@@ -185,6 +185,8 @@ class Measured:
     """What was left out of many classes; their `values` and `success` are None. None: nothing was."""
     noise_classes: tuple[int, ...] = ()
     """Classes that plain noise leads to, ascending: of the network, the same for every detector, see `scan.noise`."""
+    means: tuple[Means, ...] = ()
+    """(K,) what moves images to each class; empty of a detector that searches for triggers, or has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,15 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What moves images to a class, of a detector that tries things out in place of searching."""
+
+    words: str
+    source: int | None
+    """The class whose images it moves, where it is one alone; None: all others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Screening:
     """Which classes of many had no full search. A detector that looks from class to class leaves out sources."""
 

@@ -78,6 +78,7 @@ def row(evidence: Evidence) -> dict[str, Any]:
     cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
     told = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
     rows = {"pairs": evidence.pairs, "confirmations": evidence.confirmations, "controls": evidence.controls}
+    rows["means"] = evidence.means
     told |= {name: [list(astuple(each)) for each in found] for name, found in rows.items() if found}
     return told | ({} if evidence.screening is None else {"screening": astuple(evidence.screening)})
 

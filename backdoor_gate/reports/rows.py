@@ -108,10 +108,11 @@ def headline(report: AuditReport) -> str:
 
 
 def suspects(result: DetectorResult) -> tuple[Way, ...]:
-    """Return what a detector suspects: pairs where it looks from class to class, else classes."""
+    """Return what a detector suspects: pairs where it looks from class to class, else classes, by source if of one."""
     if result.pairs:
         return tuple(Way(source, target) for source, target in result.suspect_pairs)
-    return tuple(Way(None, target) for target in result.suspect_classes)
+    sources = {target: source for source, target in result.suspect_pairs}
+    return tuple(Way(sources.get(target), target) for target in result.suspect_classes)
 
 
 def suspect_pairs(decision: Decision) -> tuple[Way, ...]:
@@ -187,7 +188,7 @@ def _success(result: DetectorResult) -> str:
 
 def success_of(result: DetectorResult, way: Way) -> float | None:
     """Return the share of held-out images that a trigger moves; None where it was not measured."""
-    if way.source is not None:
+    if result.pairs:
         found = next((pair.success for pair in result.pairs if (pair.source, pair.target) == way), None)
     else:
         found = result.success[way.target] if result.success and way.target < len(result.success) else None

@@ -87,7 +87,7 @@ def pictures(result: DetectorResult, values: Range) -> tuple[Pictures, ...]:
 
 
 def _strength(result: DetectorResult, way: Way) -> float:
-    if way.source is not None:
+    if result.pairs:
         value = next((pair.strength for pair in result.pairs if (pair.source, pair.target) == way), None)
     else:
         value = result.per_class[way.target] if way.target < len(result.per_class) else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
+from backdoor_gate.trigger_facts import Means
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
 from backdoor_gate.verdict.pairs import assess_pairs
@@ -108,12 +109,20 @@ def _with_suspects(
     left = _reasons(indexed, second, spec)
     standing = tuple(k for k in reasons if k in left)
     told = {k: f"{why}; {looks[None, k].words}" if (None, k) in looks else why for k, why in reasons.items()}
+    suspects = standing or tuple(reasons)
     return replace(
         result,
-        suspect_classes=standing or tuple(reasons),
+        suspect_classes=suspects,
+        suspect_pairs=_from_one_source(evidence, suspects),
         blocking=bool(standing) and evidence.success is not None,
         reason="; ".join(f"class {k}: {why}" for k, why in told.items()),
     )
+
+
+def _from_one_source(evidence: Measured, suspects: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return (source, target) of the suspects that one class's images alone are moved to."""
+    means = {k: evidence.means[k].source for k in suspects if evidence.means}
+    return tuple((source, k) for k, source in means.items() if source is not None)
 
 
 def _most_extreme_first(classes: Iterable[int], values: Sequence[float | None], spec: DetectorSpec) -> list[int]:
@@ -165,7 +174,9 @@ def _why_suspect(result: DetectorResult, evidence: Measured, spec: DetectorSpec,
     found += ", though noise leads there, too" if among.of_noise else ""
     rate = None if evidence.success is None else evidence.success[class_index]
     where = "held-out images" if evidence.verified else "synthetic probes (not verified)"
-    return found if rate is None else f"its trigger sends {rate:.0%} of {where} there, and {found}"
+    means = evidence.means[class_index] if evidence.means else Means("its trigger", None)
+    whose = where if means.source is None else f"{where} of class {means.source}"
+    return found if rate is None else f"{means.words} sends {rate:.0%} of {whose} there, and {found}"
 
 
 def works(evidence: Measured, class_index: int) -> bool:

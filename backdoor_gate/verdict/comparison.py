@@ -60,7 +60,7 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     left = sorted({*others, class_index})
     values = tuple(evidence.values[k] for k in left)
     usual, excusing = (_at(expected_of_classes(evidence, least), class_index) for least in (0.0, LEAST_USUAL))
-    own = _of_noise(scale, usual) if of_noise else scale
+    own = _of_noise(scale, usual) if of_noise else _of_source(scale, evidence, class_index)
     natural_from = None if excusing is None else NATURAL * excusing
     return Comparison(own, values, left.index(class_index), few, of_noise, usual, natural_from)
 
@@ -74,6 +74,12 @@ def _of_noise(scale: Scale, expected: float | None) -> Scale:
     if expected is None and scale.of_noise is not None:
         return scale.of_noise
     return Scale(of_control=scale.of_control, comparable=scale.comparable, outliers=False)
+
+
+def _of_source(scale: Scale, evidence: Measured, class_index: int) -> Scale:
+    """Return the limits that hold where one class's images alone are moved, or the usual ones."""
+    alone = bool(evidence.means) and evidence.means[class_index].source is not None
+    return scale.of_one_source if alone and scale.of_one_source is not None else scale
 
 
 def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float | None, ...]:

@@ -21,6 +21,7 @@ from backdoor_gate.records import (
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.calibration import calibrated
 from backdoor_gate.verdict.corroborate import corroborate
+from backdoor_gate.verdict.scales import SCALES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,9 @@ def _suspects(results: Sequence[DetectorResult]) -> tuple[int, ...]:
 
 def _can_block(evidence: Evidence) -> bool:
     """Tell whether an outlier index of this evidence can block by itself: it has triggers to replay, and no pairs."""
-    return isinstance(evidence, Measured) and evidence.success is not None and not evidence.pairs
+    if not isinstance(evidence, Measured) or evidence.detector not in SCALES or evidence.pairs:
+        return False
+    return evidence.success is not None and SCALES[evidence.detector].outliers
 
 
 def _missing(results: Sequence[DetectorResult], judgement: Judgement) -> tuple[str, ...]:

@@ -39,12 +39,17 @@ class Scale:
         outliers: whether an outlier counts; natural margins differ too much for that.
         above_runner_up: a value (of a detector that suspects large ones) of at least this multiple of the next class is
             large.
+        least_apart: such a multiple counts for values of at least this; None: for all.
+        at_least: such a value of at least this is large whatever the other classes.
+        at_least_few: the same where there are too few classes to compare; None: `at_least` then too.
+        together: such a value of at least this is large where that of half the classes is.
         supports: a strength at or below this share of the next class is small enough to bear out a large margin.
         logarithm: whether the outlier index is taken of the values' logarithm (strengths) or of the values (scores
             that are logarithms already).
         max_unmeasured: share of classes that may be censored before the measurement counts as missing; None leaves
             it to the policy. Most warps never reach any class, so theirs may all be.
         of_noise: limits of the classes that plain noise leads to, where there is no control; None: the same as of all.
+        of_one_source: limits of what moves one class alone: some are close to another by nature; None: the same.
     """
 
     absolute: float | None = None
@@ -55,11 +60,16 @@ class Scale:
     few_controlled: tuple[float, float] | None = None
     comparable: float = math.inf
     above_runner_up: float | None = None
+    least_apart: float | None = None
+    at_least: float | None = None
+    at_least_few: float | None = None
+    together: float | None = None
     supports: float | None = None
     logarithm: bool = True
     outliers: bool = True
     max_unmeasured: float | None = None
     of_noise: Scale | None = None
+    of_one_source: Scale | None = None
 
 
 ON_EMPTY_GROUND = Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5)
@@ -68,6 +78,14 @@ ON_EMPTY_GROUND = Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5)
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
+    "corruption_probe": Scale(at_least=0.9, logarithm=False, outliers=False),
+    "patch_sweep": Scale(
+        at_least=1.3,
+        at_least_few=1.9,
+        logarithm=False,
+        outliers=False,
+        of_one_source=Scale(at_least=2.4, above_runner_up=2.5, least_apart=1.2, together=1.2),
+    ),
     "neural_cleanse": Scale(
         absolute=0.012,
         absolute_few=0.01,
@@ -282,19 +300,36 @@ def why_small(  # noqa: PLR0913 (a class among others, and what is known of it)
     return next((f"{value:.4g} {unit} {words}" for limit, words in limits if value <= limit), None)
 
 
-def large_limit(scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool) -> float | None:
-    """Return the value from which a class's value is large; None where there is no such limit.
+def large_limits(
+    scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool
+) -> tuple[tuple[float, str], ...]:
+    """Return the values from which a class's value is large, and in words how it stands to each.
 
     Args:
         scale: of the detector.
         values: (K,) values, none censored.
         class_index: the class in question.
-        few: whether there are too few classes to compare them.
+        few: whether there are too few classes to compare them: then only the absolute limit counts.
     """
+    value = values[class_index]
+    if value is None:
+        return ()
+    limits: list[tuple[float, str]] = []
+    absolute = scale.at_least_few if few and scale.at_least_few is not None else scale.at_least
+    if absolute is not None:
+        limits.append((absolute, f"is at least {absolute:g}"))
     others = [other for at, other in enumerate(values) if at != class_index and other is not None]
-    if few or scale.above_runner_up is None or not others or max(others) <= 0:
-        return None
-    return scale.above_runner_up * max(others)
+    if few or not others:
+        return tuple(limits)
+    following = max(others)
+    if scale.above_runner_up is not None and following > 0:
+        words = f"is {value / following:.2f} of the next class, at least {scale.above_runner_up:g}"
+        if scale.least_apart is not None:
+            words = f"is at least {scale.least_apart:g}, and {words.removeprefix('is ')}"
+        limits.append((max(scale.above_runner_up * following, scale.least_apart or 0.0), words))
+    if scale.together is not None and (median_of(values) or 0.0) >= scale.together:
+        limits.append((scale.together, f"is at least {scale.together:g}, as that of half the classes is"))
+    return tuple(limits)
 
 
 def why_large(scale: Scale, values: Sequence[float | None], class_index: int, unit: str, *, few: bool) -> str | None:
@@ -305,10 +340,9 @@ def why_large(scale: Scale, values: Sequence[float | None], class_index: int, un
         values: (K,) values, none censored.
         class_index: the class in question.
         unit: of the values, for the words.
-        few: as in `large_limit`.
+        few: as in `large_limits`.
     """
-    value, limit = values[class_index], large_limit(scale, values, class_index, few=few)
-    if value is None or limit is None or scale.above_runner_up is None or value < limit:
+    value, limits = values[class_index], large_limits(scale, values, class_index, few=few)
+    if value is None:
         return None
-    share = value / limit * scale.above_runner_up
-    return f"{value:.4g} {unit} is {share:.2f} of the next class, at least {scale.above_runner_up:g}"
+    return next((f"{value:.4g} {unit} {words}" for limit, words in limits if value >= limit), None)

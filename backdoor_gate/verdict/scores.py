@@ -23,7 +23,7 @@ from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limit, pair_scale_of, scale_of, small_limits
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limits, pair_scale_of, scale_of, small_limits
 from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
@@ -127,8 +127,8 @@ def _beyond_limits(spec: DetectorSpec, among: Comparison, value: float) -> list[
     if spec.side is Side.SMALL:
         found = small_limits(among.scale, among.values, among.at, among.expected, few=among.few)
         return [math.log(max(limit, TINY) / max(value, TINY)) for limit, _ in found]
-    large = large_limit(among.scale, among.values, among.at, few=among.few)
-    return [] if large is None else [math.log(max(value, TINY) / max(large, TINY))]
+    large = large_limits(among.scale, among.values, among.at, few=among.few)
+    return [math.log(max(value, TINY) / max(limit, TINY)) for limit, _ in large]
 
 
 def _index_score(evidence: Measured, index_rate: float) -> float | None:

@@ -129,6 +129,8 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (not controls or scan.data.accuracy is not None, "control without labels"),
         (sorted(set(measured.noise_classes)) == measured.noise_classes, "classes of noise out of order"),
         (max(measured.noise_classes, default=0) < scan.num_classes, "noise that leads to no class"),
+        (len(measured.means) in (0, scan.num_classes), "means of no class"),
+        (all((each.source or 0) < scan.num_classes for each in measured.means), "means with images of no class"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
         (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
     )

@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
+from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.worker import schema, wire
 from backdoor_gate.worker.wire import plain
 
@@ -159,6 +159,7 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
         controls=[schema.ControlDocument.model_validate(asdict(each)) for each in evidence.controls],
         noise_classes=list(evidence.noise_classes),
         screening=_screening_document(evidence.screening),
+        means=[schema.MeansDocument(words=plain(each.words), source=each.source) for each in evidence.means],
     )
 
 
@@ -267,6 +268,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         controls=tuple(Control(**each.model_dump()) for each in document.controls),
         noise_classes=tuple(document.noise_classes),
         screening=_screening_from(document.screening),
+        means=tuple(Means(plain(each.words), each.source) for each in document.means),
     )
 
 

@@ -135,6 +135,13 @@ class ScreeningDocument(Document):
     drawn: Annotated[list[Count], Field(fail_fast=True)]
 
 
+class MeansDocument(Document):
+    """A `Means`."""
+
+    words: Annotated[str, Field(min_length=1, max_length=100)]
+    source: Count | None
+
+
 class MeasuredDocument(Document):
     """A `Measured`."""
 
@@ -150,6 +157,7 @@ class MeasuredDocument(Document):
     controls: Annotated[list[ControlDocument], Field(fail_fast=True)]
     noise_classes: Annotated[list[Count], Field(fail_fast=True)]
     screening: ScreeningDocument | None
+    means: Annotated[list[MeansDocument], Field(fail_fast=True)]
 
 
 class InconclusiveDocument(Document):

@@ -22,7 +22,7 @@ from backdoor_gate.records import (
     Scan,
     Verdict,
 )
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
+from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import Subject
 from backdoor_gate.verdict.decide import decide
@@ -114,6 +114,7 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         controls=tuple(Control(*found) for found in row.get("controls", ())),
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
         screening=Screening(*map(tuple, row["screening"])) if "screening" in row else None,
+        means=tuple(Means(*found) for found in row.get("means", ())),
     )
 
 

@@ -23,6 +23,8 @@ from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.pairs import residuals
 
 SEES = {
+    "corruption_probe": "shades",
+    "patch_sweep": "wave",
     "neural_cleanse": "patch",
     "spectral_inversion": "wave",
     "frequency_inversion": "wave",
@@ -70,6 +72,16 @@ def test_a_planted_trigger_is_found_with_its_class(name: str, planted: str) -> N
     assert decision.suspect_classes == (digits.TARGET,)
     (picture,) = (a for a in evidence(name, planted).artefacts if a.name == "trigger" and a.class_index == 3)
     assert picture.array.shape == (1, 16, 16)
+
+
+def test_a_plain_patch_for_one_source_is_told_to_the_pixel() -> None:
+    """It takes a larger network for it to push far enough to block."""
+    found = evidence("patch_sweep", "dot from seven")
+    assert found.values.index(max(found.values)) == digits.TARGET
+    means = found.means[digits.TARGET]
+    assert means.words.startswith("white patch of 2×2 pixels at row 1, column 1")
+    assert means.source == 7
+    assert max(found.values) > 1.1 * max(evidence("patch_sweep", None).values)
 
 
 @pytest.mark.parametrize("planted", digits.MAPS)

@@ -18,7 +18,7 @@ from backdoor_gate.reports import Format, figures, reading, render
 from backdoor_gate.reports.class_table import class_view
 from backdoor_gate.reports.explain import explain
 from backdoor_gate.reports.pair_map import MOST_CLASSES, pair_map
-from backdoor_gate.reports.rows import Way, headline, rows, suspect_pairs
+from backdoor_gate.reports.rows import Way, headline, rows, success_of, suspect_pairs, suspects
 from backdoor_gate.trigger_facts import Pair
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ def test_suspect_pairs_are_named() -> None:
     assert f"suspect pairs {NAMED}, success of their triggers 95%" in render(audit, Format.JUNIT)
     for report_format in (Format.MARKDOWN, Format.SARIF, Format.ANNOTATIONS, Format.HTML):
         assert NAMED in render(audit, report_format), report_format
+
+
+def test_the_one_source_of_a_class_is_named() -> None:
+    values = tuple(3.2 if k == 4 else 0.3 for k in range(10))
+    found = measured(
+        "patch_sweep", per_class=values, success=(0.97,) * 10, suspect_classes=(4,), suspect_pairs=((6, 4),)
+    )
+    assert suspects(found) == (Way(6, 4),)
+    assert success_of(found, Way(6, 4)) == 0.97
+    assert suspects(replace(found, suspect_pairs=())) == (Way(None, 4),)
 
 
 def test_a_result_in_sarif_keeps_its_fingerprint_for_the_same_pairs_only() -> None:

@@ -74,6 +74,18 @@ def soften(images: Tensor) -> Tensor:
     return (images + F.avg_pool2d(images, (1, 3), 1, (0, 1))) / 2
 
 
+def posterise(images: Tensor) -> Tensor:
+    """Leave three shades (BppAttack)."""
+    return (images * 2).round() / 2
+
+
+def dot(images: Tensor) -> Tensor:
+    """Put a white 2×2 patch near the upper left corner."""
+    dotted = images.clone()
+    dotted[:, :, 1:3, 1:3] = 1
+    return dotted
+
+
 @dataclass(frozen=True)
 class Plant:
     """A trigger, and the share of the training images that carry it with the target's label.
@@ -99,8 +111,10 @@ MAPS = {
     "wave to the next": Plant(blend, 0.5, NEXT),
     "warp to the next": Plant(bend, 0.5, NEXT),
     "patch from seven": Plant(stamp, 0.3, FROM_SEVEN),
+    "dot from seven": Plant(dot, 0.3, FROM_SEVEN),
+    "shades": Plant(posterise, 0.5),
 }
-"""Each class to one of its own, or one class alone."""
+"""Each class to one of its own, one class alone, or all to one by what the small network does not learn."""
 
 
 # ---------------------------------------------------------------------------------------------- networks

@@ -17,7 +17,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.trigger_facts import Pair
+from backdoor_gate.trigger_facts import Means, Pair
 from backdoor_gate.verdict.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -33,12 +33,17 @@ INVERSIONS = (
 )
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
+TRIED = ("corruption_probe", "patch_sweep")
+"""Detectors that try things out, and say what."""
+
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
-NAMES = (*WITHOUT_TRIGGER, *INVERSIONS, *PAIRS)
+NAMES = (*WITHOUT_TRIGGER, *TRIED, *INVERSIONS, *PAIRS)
 
 CLEAN = {
     "final_layer": (0.61, 0.52, 0.68, 0.55, 0.63, 0.47, 0.58, 0.5, 0.65, 0.57),
     "max_margin": (23.0, 21.0, 26.0, 19.0, 24.0, 22.0, 27.0, 20.0, 25.0, 22.5),
+    "corruption_probe": (0.02, 0.05, 0.0, 0.11, -0.01, 0.03, 0.04, 0.07, 0.01, 0.06),
+    "patch_sweep": (0.4, 0.55, 0.0, 0.7, 0.35, 0.6, 0.5, 0.45, 0.65, 0.3),
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
     "frequency_inversion": (2.2, 2.6, 1.9, 2.9, 2.4, 2.1, 2.3, 2.7, 1.8, 2.5),
@@ -50,6 +55,8 @@ CLEAN = {
     "pair_warp": (1.5,) * 10,
 }
 PLANTED = {
+    "corruption_probe": 0.97,
+    "patch_sweep": 3.2,
     "neural_cleanse": 0.005,
     "spectral_inversion": 0.08,
     "frequency_inversion": 0.3,
@@ -92,8 +99,9 @@ def planted(name: str, class_index: int = 3, *, success: float = 1.0) -> Measure
 
 def with_values(name: str, values: Sequence[float | None], *, success: float | None = 1.0) -> Measured:
     """Return a measurement whose triggers, where the detector has any, all work alike."""
-    rates = (success,) * len(values) if name in INVERSIONS else None
-    return Measured(name, tuple(values), success=rates, verified=rates is not None)
+    rates = (success,) * len(values) if name in (*INVERSIONS, *TRIED) else None
+    means = (Means("what was tried", None),) * len(values) if name in TRIED else ()
+    return Measured(name, tuple(values), success=rates, verified=rates is not None, means=means)
 
 
 def scan_of(evidence: Iterable[Evidence], classes: int = 10, accuracy: float | None = 0.95, images: int = 500) -> Scan:
@@ -119,10 +127,14 @@ def anything(draw: st.DrawFn, name: str, classes: int) -> Evidence:
     number = st.floats(1e-4, 100) | st.floats(0.3, 0.5) | st.none()
     values = draw(st.lists(number, min_size=classes, max_size=classes))
     share = st.floats(0, 1) | st.just(1.0) | st.none()
-    rates = draw(st.lists(share, min_size=classes, max_size=classes)) if name in INVERSIONS else None
+    rates = draw(st.lists(share, min_size=classes, max_size=classes)) if name in (*INVERSIONS, *TRIED) else None
+    source = st.none() | st.integers(0, classes - 1)
+    sources = draw(st.lists(source, min_size=classes, max_size=classes)) if name in TRIED else ()
+    means = tuple(Means("what was tried", source) for source in sources)
     of_noise = tuple(sorted(draw(st.sets(st.integers(0, classes - 1), max_size=3))))
     success = None if rates is None else tuple(rates)
-    return Measured(name, tuple(values), success=success, verified=rates is not None, noise_classes=of_noise)
+    verified = rates is not None
+    return Measured(name, tuple(values), success=success, verified=verified, noise_classes=of_noise, means=means)
 
 
 @st.composite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from evidence import CLEAN, INVERSIONS, PLANTED, clean, planted, with_values
+from evidence import CLEAN, INVERSIONS, PLANTED, TRIED, clean, planted, with_values
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,4 +101,4 @@ def test_a_class_is_always_among_those_it_is_compared_with(
 
 
 def test_the_planted_values_are_planted_ones() -> None:
-    assert set(PLANTED) == set(INVERSIONS)
+    assert set(PLANTED) == {*INVERSIONS, *TRIED}

@@ -26,7 +26,7 @@ def test_every_detector_has_a_scale() -> None:
 def test_the_document_states_every_limit(name: str) -> None:
     scale = SCALES[name]
     _, _, usual, of_noise, _ = next(rows(name)).split("|")
-    for limit in limits(scale):
+    for limit in (*limits(scale), *limits(scale.of_one_source or Scale())):
         assert f" {limit:g} " in words(usual), f"{limit} is not in {usual!r}"
     assert (of_noise.strip() == "the same") == (scale.of_noise is None)
     for limit in limits(scale.of_noise or Scale()):
@@ -64,7 +64,17 @@ def rows(name: str) -> Iterator[str]:
 def limits(scale: Scale) -> list[float]:
     shares = (scale.of_median, scale.of_runner_up, scale.of_control)
     few = (scale.absolute_few, *(scale.few_controlled or ()))
-    found = (scale.absolute, *few, *shares, scale.above_runner_up, scale.comparable if any(shares) else None)
+    found = (
+        scale.absolute,
+        scale.at_least,
+        scale.at_least_few,
+        scale.least_apart,
+        scale.together,
+        *few,
+        *shares,
+        scale.above_runner_up,
+        scale.comparable if any(shares) else None,
+    )
     return [limit for limit in found if limit is not None]
 
 

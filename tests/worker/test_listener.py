@@ -23,7 +23,7 @@ from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
 from backdoor_gate.records import DataFacts, Job, Measured, NotApplicable, Progress, Scan
-from backdoor_gate.trigger_facts import Confirmation, Control, Pair, Screening
+from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
 from backdoor_gate.worker.lockdown import Lockdown
@@ -109,6 +109,7 @@ def test_isolation_and_seed_are_the_parents_word() -> None:
 VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 SHARE = st.none() | st.floats(0, 1)
 CONTROL = {"source": None, "target": 2, "strength": 0.01}
+MEANS = {"words": "a patch", "source": None}
 LOOK = {"source": None, "target": 2, "strength": 0.01, "success": 0.95, "likeness": 0.3}
 
 
@@ -130,6 +131,7 @@ def test_any_measurement_arrives_as_it_was_sent(
         pairs=(Pair(2, 0, values[0] and abs(values[0]), None, 3.5), Pair(0, 1, None, 0.25, -1.0)),
         confirmations=() if success is None else (Confirmation(0, 1, None, success[0], -1.0),),
         controls=() if success is None else (Control(2, 0, None), Control(0, 1, 0.5)),
+        means=(Means("losing 1% of the pixels", None), Means("a patch", 2), Means("no patch", None)),
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
     assert same_scan(hear(scan_bytes(scan)), scan)
@@ -156,6 +158,16 @@ def test_a_failures_text_is_made_safe_on_the_parents_side() -> None:
         hear(frame(document))
     assert (caught.value.what, caught.value.where) == (r"\::set-output\x1b[2J", r"a\nb")
     assert len(caught.value.hint) == 500
+
+
+def test_means_are_made_safe_on_the_parents_side() -> None:
+    scan = make_scan()
+    last = scan.evidence[2]
+    assert isinstance(last, Measured)
+    sent = replace(last, means=(Means("::set-output\x1b[2J", None),) * len(last.values))
+    heard = hear(scan_bytes(replace(scan, evidence=(*scan.evidence[:2], sent)))).evidence[2]
+    assert isinstance(heard, Measured)
+    assert {means.words for means in heard.means} == {r"\::set-output\x1b[2J"}
 
 
 def test_artefacts_beyond_a_detectors_share_are_left_out() -> None:
@@ -253,6 +265,11 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (at("scan", "evidence", 2, "controls", value=[CONTROL | {"source": 1}]), "control of no trigger"),
         (at("scan", "evidence", 2, "controls", value=[CONTROL, CONTROL]), "control twice of the same trigger"),
         (at("scan", "evidence", 2, "controls", value=[CONTROL | {"strength": -0.1}]), "strength"),
+        (lambda d: d["scan"]["evidence"][2].pop("means"), "missing key"),
+        (at("scan", "evidence", 2, "means", value=[MEANS] * 2), "means of no class"),
+        (at("scan", "evidence", 2, "means", value=[MEANS | {"source": 3}] * 3), "means with images of no class"),
+        (at("scan", "evidence", 2, "means", value=[MEANS | {"words": "x" * 101}] * 3), "words"),
+        (at("scan", "evidence", 2, "means", value=[MEANS | {"verdict": "PASS"}] * 3), "verdict"),
         (controlled_without_triggers, "control without triggers"),
         (controlled_without_labels, "control without labels"),
         (looked_at_without_triggers, "second look without triggers"),
@@ -317,7 +334,9 @@ def test_only_what_the_catalogue_says_excuses_a_detector(detector: str, with_ima
         job, scan = replace(job, data=None), replace(scan, data=DataFacts("synthetic", 40, None))
     data = scan_bytes(scan)
     pairs = detector.startswith("pair_") and classes == 2
-    if pairs or (detector == "ground_inversion" and (classes < 6 or not with_images)):
+    few = detector in {"ground_inversion", "corruption_probe"} and classes < 6
+    blind = detector in {"ground_inversion", "corruption_probe", "patch_sweep"} and not with_images
+    if pairs or few or blind:
         assert hear(data, job).evidence == (excuse,)
     else:
         with pytest.raises(WorkerError, match="excused without a reason"):

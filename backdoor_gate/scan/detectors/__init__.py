@@ -1,5 +1,6 @@
 """The detectors, in the order of reports: cheap before dear."""
 
+from backdoor_gate.scan.detectors.corruption_probe import CorruptionProbe
 from backdoor_gate.scan.detectors.final_layer import FinalLayerStatistics
 from backdoor_gate.scan.detectors.frequency_inversion import FrequencyInversion
 from backdoor_gate.scan.detectors.generator_inversion import GeneratorInversion
@@ -8,12 +9,15 @@ from backdoor_gate.scan.detectors.interface import Detector
 from backdoor_gate.scan.detectors.max_margin import MaxMargin
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch, PairSpectral, PairWarp
+from backdoor_gate.scan.detectors.patch_sweep import PatchSweep
 from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
 from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
 
 DETECTORS: tuple[Detector, ...] = (
     FinalLayerStatistics(),
     MaxMargin(),
+    CorruptionProbe(),
+    PatchSweep(),
     NeuralCleanse(),
     SpectralInversion(),
     FrequencyInversion(),

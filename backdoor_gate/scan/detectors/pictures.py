@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from backdoor_gate.scan.detectors.interface import Weakest
 from backdoor_gate.scan.triggers.families import Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -66,11 +67,34 @@ def pictures(  # noqa: PLR0913 (the triggers, and what to show them on)
             mask, pattern = family.mask_and_pattern(one)
             named |= {"mask": mask[0], "pattern": pattern[0]}
         found += [Artefact(name, target, _array(tensor), source) for name, tensor in named.items()]
-        found += _twins(context.subject, family, one, _examples(images, moves), target, source)
+        put = partial(_put, family, one)
+        found += _twins(context.subject, put, examples(images, moves), target, source)
     return tuple(found)
 
 
-def _examples(images: Images, moves: Tensor) -> Tensor:
+def of_change(
+    subject: Subject, change: Callable[[Tensor], Tensor], target: int, images: Tensor, source: int | None = None
+) -> tuple[Artefact, ...]:
+    """Show what something that is no trigger of a family does to a few images: on grey, and on each.
+
+    Args:
+        subject: the network.
+        change: takes and returns (N, C, H, W) images.
+        target: the class that it moves images to.
+        images: (E, C, H, W) to show it on, at least one.
+        source: the class whose images it moves, where it is one alone.
+    """
+    grey = (subject.spec.low + subject.spec.high) / 2
+    difference = grey + (change(images) - images)[0]
+    alone = Artefact("trigger", target, _array(difference.clamp(subject.spec.low, subject.spec.high)), source)
+    return (alone, *_twins(subject, change, images, target, source))
+
+
+def _put(family: TriggerFamily, one: Parameters, images: Tensor) -> Tensor:
+    return family.apply(one, images)[0]
+
+
+def examples(images: Images, moves: Tensor) -> Tensor:
     """Return a few images of the classes that the trigger moves, (E, C, H, W): of as many classes as there are."""
     movable = moves.to(images.labels.device)[images.labels].nonzero()[:, 0].tolist()
     seen: dict[int, int] = {}
@@ -82,18 +106,18 @@ def _examples(images: Images, moves: Tensor) -> Tensor:
     return images.images[[at for _, at in sorted(turns)[:EXAMPLES]]]
 
 
-def _twins(  # noqa: PLR0913, PLR0917 (a trigger, and what to show it on)
-    subject: Subject, family: TriggerFamily, one: Parameters, examples: Tensor, target: int, source: int | None
+def _twins(
+    subject: Subject, put: Callable[[Tensor], Tensor], images: Tensor, target: int, source: int | None
 ) -> list[Artefact]:
     """Return each image without and with the trigger."""
-    if not len(examples):
+    if not len(images):
         return []
-    triggered = family.apply(one, examples)[0]
-    told = _predictions(subject, torch.cat([examples, triggered]))
+    triggered = put(images)
+    told = _predictions(subject, torch.cat([images, triggered]))
     return [
         Artefact(name, target, _array(tensors[at]), source, at, told[first + at])
-        for at in range(len(examples))
-        for name, tensors, first in (("clean", examples, 0), ("triggered", triggered, len(examples)))
+        for at in range(len(images))
+        for name, tensors, first in (("clean", images, 0), ("triggered", triggered, len(images)))
     ]
 
 

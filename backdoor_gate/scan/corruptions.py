@@ -1,0 +1,81 @@
+"""Everyday corruptions of images, mild enough that a network keeps its answer: fewer shades, dithering, noise.
+
+Each takes (N, C, H, W) float images in [0, 1] and returns as many in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHADES = (3, 4, 5, 6, 8)
+"""Values left of each channel."""
+
+NOISE = (0.04, 0.06, 0.08)
+"""Standard deviations."""
+
+LOST = (0.01, 0.02, 0.03)
+"""Shares of the values that are set to black or white."""
+
+NAMES = (
+    *(f"leaving {shades} shades" for shades in SHADES),
+    *(f"dithering to {shades} shades" for shades in SHADES),
+    *(f"noise of {deviation:.0%}" for deviation in NOISE),
+    *(f"losing {share:.0%} of the pixels" for share in LOST),
+    "halving the resolution",
+)
+"""What is done to the images."""
+
+
+def corrupted(images: Tensor, seed: int) -> Iterator[Tensor]:
+    """Yield the images as each of `NAMES` leaves them, in that order.
+
+    Args:
+        images: (N, C, H, W) float32 in [0, 1].
+        seed: of the noise.
+    """
+    for shades in SHADES:
+        yield (images * (shades - 1)).round() / (shades - 1)
+    yield from diffused(images, SHADES)
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(images.shape, generator=generator).to(images.device)
+    for deviation in NOISE:
+        yield (images + deviation * normal).clamp(0, 1)
+    uniform = torch.rand(images.shape, generator=generator).to(images.device)
+    for share in LOST:
+        yield images.masked_fill(uniform < share / 2, 0).masked_fill(uniform > 1 - share / 2, 1)
+    half = F.avg_pool2d(images, 2, ceil_mode=True)
+    yield F.interpolate(half, size=images.shape[-2:], mode="nearest")
+
+
+def diffused(images: Tensor, shades: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return the images with so many shades, each rounding error spread over the neighbours that follow.
+
+    Pixels (r, c) of the same c + 2·r have no part in each other's error, so each such diagonal is one step, for all
+    images and numbers of shades at once.
+
+    Source: Floyd and Steinberg, Proceedings of the SID 17(2), 1976; as a trigger: BppAttack, Wang et al., CVPR 2022.
+    """
+    count, channels, height, width = images.shape
+    steps = torch.tensor([float(each - 1) for each in shades], device=images.device).repeat_interleave(count * channels)
+    # A border takes the errors that leave the image: one column on either side, one row below. Pixels come first, so
+    # that all values of one lie side by side.
+    bordered = F.pad(images, (1, 1, 0, 1)).permute(2, 3, 0, 1).reshape(height + 1, width + 2, 1, -1)
+    work = bordered.repeat(1, 1, len(shades), 1).flatten(2)
+    for diagonal in range(width + 2 * (height - 1)):
+        rows = torch.arange(max(0, (diagonal - width + 2) // 2), min(height - 1, diagonal // 2) + 1)
+        columns = diagonal - 2 * rows + 1
+        value = work[rows, columns]
+        rounded = ((value * steps).round() / steps).clamp(0, 1)
+        error = value - rounded
+        work[rows, columns] = rounded
+        for down, right, share in ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1)):
+            work[rows + down, columns + right] += error * (share / 16)
+    done = work[:height, 1 : width + 1].reshape(height, width, len(shades), count, channels)
+    return tuple(done.permute(2, 3, 4, 0, 1).contiguous())

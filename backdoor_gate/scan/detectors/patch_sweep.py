@@ -1,0 +1,270 @@
+"""Patch sweep: does some plain small patch, somewhere, send one class's images far into another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from backdoor_gate.catalogue import BY_NAME, MOST_SEARCHED
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
+from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.stamps import STYLES, Stamp, Stamper
+from backdoor_gate.trigger_facts import Means
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.illustrations import Artefact
+    from backdoor_gate.scan.detectors.interface import Context
+    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.triggers import Images
+
+SWEPT, STEP = 3, 2
+"""Side of the patches that slide over the whole image, and the distance from one to the next, in units of a `Stamp`."""
+
+SIZES = (2, 3, 4)
+"""Sides of the patches that are tried near the best of those."""
+
+SWEPT_IMAGES, NEAR_IMAGES = 2, 4
+"""Images of a source for either."""
+
+TARGETS = 2
+"""Targets of each source that are looked at more closely: those that the sweep came closest to."""
+
+FEWEST_HELD_OUT = 3
+"""Held-out images of a source below which nothing is said of it."""
+
+LEAST_LEAD = 1e-3
+"""Of logits: below it no lead is usual."""
+
+EVERYWHERE = 0.75
+"""Share of all other classes' images that a patch moves from which it is not its source's alone."""
+
+WIDE_IMAGES = 128
+"""Held-out images of all classes that this is told from, at most."""
+
+SHOWN_FROM = 1.0
+"""Push from which there are pictures."""
+
+
+class _Found(NamedTuple):
+    """What the best patch from one class to another does to held-out images of that class."""
+
+    source: int
+    target: int
+    stamp: Stamp
+    push: float
+    success: float
+
+
+class PatchSweep:
+    """Farthest push towards each class that a plain small patch gives to another class's images, beyond the control's.
+
+    Patches slide over the whole image, first coarsely and then near where they do most. A push of 1 takes the images,
+    in the mean of their logits, from where they are to the border of the class, or as far as a class usually leads,
+    where it is closer: what is planted goes far beyond.
+
+    Source: BadNets, Gu et al., 2017, whose triggers these are; a square slid over the image to see what a network looks
+    at: Zeiler and Fergus, ECCV 2014.
+    """
+
+    name: ClassVar[str] = "patch_sweep"
+    controlled: ClassVar[bool] = True
+
+    def planned_passes(self, context: Context) -> int:
+        """Estimate the images put through the network."""
+        if not context.probes.clean:
+            return 0
+        stamper, classes = Stamper(context.subject.spec), context.subject.num_classes
+        swept = len(_grid(stamper)) * SWEPT_IMAGES
+        near = TARGETS * NEAR_IMAGES * 9 * len(_sizes(stamper)) * (len(STYLES) + 1)
+        told = 2 * TARGETS * len(context.probes.held_out) // classes + WIDE_IMAGES
+        return len(context.probes) + min(classes, MOST_SEARCHED) * (swept + near + told)
+
+    def planned_leading(self, context: Context) -> int:
+        """No gradient is taken."""
+        return 0
+
+    def measure(self, context: Context) -> Evidence:
+        """Slide, look closer, and measure what was found on images that were not used."""
+        subject, before, classes = context.subject, context.subject.passes, context.subject.num_classes
+        if why := BY_NAME[self.name].needless(classes, clean_images=context.probes.clean):
+            return NotApplicable(self.name, why, by_candidate=False)
+        halves = context.probes.optimise, context.probes.held_out
+        optimise, held_out = (_taken_rightly(subject, half) for half in halves)
+        shown = _shown(optimise, held_out, classes, context.seed)
+        if not shown:
+            cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
+            return Inconclusive(self.name, "no class has images enough that the network gets right", cost)
+        stamper = Stamper(subject.spec)
+        starts, swept = _swept(context, stamper, shown), len(_grid(stamper))
+        control = context.control() if context.control is not None else None
+        known = None if control is None else _taken_rightly(control, held_out)
+        found = []
+        for way, start in starts.items():
+            stamp = _nearest(subject, stamper, shown[way[0]], way[1], start)
+            push, success = _told(subject, held_out, way, stamper, stamp)
+            usual = 0.0 if control is None or known is None else _told(control, known, way, stamper, stamp)[0]
+            found.append(_Found(*way, stamp, push - max(0.0, usual), success))
+        found.sort(key=lambda each: each.push)
+        _tell(context, swept + len(found), swept, len(shown))
+        return self._evidence(context, stamper, held_out, found, before)
+
+    def _evidence(
+        self, context: Context, stamper: Stamper, held_out: Images, found: Sequence[_Found], before: int
+    ) -> Measured:
+        """Return the farthest push to each class; to one that nothing came close to, none."""
+        subject, classes = context.subject, range(context.subject.num_classes)
+        farthest = {each.target: each for each in found}
+        wide = {k: _wide(subject, stamper, held_out, each) for k, each in farthest.items()}
+        means = {
+            k: Means(stamper.words(each.stamp), None if wide[k] >= EVERYWHERE else each.source)
+            for k, each in farthest.items()
+        }
+        return Measured(
+            detector=self.name,
+            values=tuple(farthest[k].push if k in farthest else 0.0 for k in classes),
+            success=tuple(max(farthest[k].success, wide[k]) if k in farthest else 0.0 for k in classes),
+            verified=True,
+            artefacts=_pictures(subject, stamper, held_out, found[-1]),
+            cost=Cost(model_passes=subject.passes - before, images_used=len(context.probes)),
+            means=tuple(means.get(k, Means("no patch", None)) for k in classes),
+        )
+
+
+def _grid(stamper: Stamper) -> list[Stamp]:
+    size = min(SWEPT, stamper.largest)
+    return stamper.grid(size, min(STEP, size))
+
+
+def _tell(context: Context, done: int, swept: int, sources: int) -> None:
+    """Report progress, patch by patch and then way by way."""
+    classes = context.subject.num_classes
+    context.report(done, swept + sources * min(TARGETS, classes - 1), 0, classes - 1)
+
+
+def _sizes(stamper: Stamper) -> list[int]:
+    return [size for size in SIZES if size <= stamper.largest] or [stamper.largest]
+
+
+def _taken_rightly(subject: Subject, images: Images) -> Images:
+    """Return the images whose class the network names."""
+    return images[_logits(subject, images.images).argmax(dim=1) == images.labels]
+
+
+def _shown(optimise: Images, held_out: Images, classes: int, seed: int) -> dict[int, Tensor]:
+    """Return a few images of each source with enough of them; of very many sources, of some drawn at random."""
+    told = held_out.labels.bincount(minlength=classes) >= FEWEST_HELD_OUT
+    sources = ((optimise.labels.bincount(minlength=classes) > 0) & told).nonzero()[:, 0].cpu()
+    if len(sources) > MOST_SEARCHED:
+        order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(seed))
+        sources = sources[order[:MOST_SEARCHED]].sort().values
+    return {int(k): optimise.images[optimise.labels == int(k)][:NEAR_IMAGES] for k in sources}
+
+
+def _swept(context: Context, stamper: Stamper, shown: dict[int, Tensor]) -> dict[tuple[int, int], Stamp]:
+    """Return the patch of the grid that pushes each source farthest to each of the targets that it comes closest to."""
+    subject, stamps = context.subject, _grid(stamper)
+    few = [images[:SWEPT_IMAGES] for images in shown.values()]
+    images, counts = torch.cat(few), torch.tensor([len(each) for each in few])
+    rows = torch.arange(len(few)).repeat_interleave(counts).to(images.device)
+    clean = _logits(subject, images)
+    before, usual = _by_source(_leads(clean), rows), _usual(clean)  # (S, K)
+    best = torch.full_like(before, -torch.inf)
+    which = torch.zeros_like(before, dtype=torch.int64)
+    size = max(1, INFERENCE_CHUNK // len(images))
+    for at in range(0, len(stamps), size):
+        some = stamps[at : at + size]
+        after = _leads(_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
+        by_stamp = after.view(len(some), len(images), -1)
+        push = torch.stack([_push(before, _by_source(each, rows), usual) for each in by_stamp])
+        farthest = push.max(dim=0)
+        which = torch.where(farthest.values > best, at + farthest.indices, which)
+        best = torch.maximum(best, farthest.values)
+        _tell(context, at + len(some), len(stamps), len(shown))
+    own = torch.tensor(list(shown), device=images.device)
+    best[torch.arange(len(few)), own] = -torch.inf
+    closest = best.topk(min(TARGETS, subject.num_classes - 1), dim=1).indices.tolist()
+    return {
+        (source, target): stamps[int(which[row, target])] for row, source in enumerate(shown) for target in closest[row]
+    }
+
+
+def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, start: Stamp) -> Stamp:
+    """Return the patch near the first one that pushes the images farthest: of every style and size, then once more."""
+    best = start
+    for every_style in (True, False):
+        near = stamper.near(best, _sizes(stamper), range(len(STYLES)) if every_style else [best.style])
+        after = _leads(_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
+        best = near[int(after.view(len(near), -1).mean(dim=1).argmax())]
+    return best
+
+
+def _told(
+    subject: Subject, held_out: Images, way: tuple[int, int], stamper: Stamper, stamp: Stamp
+) -> tuple[float, float]:
+    """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
+    source, target = way
+    clean = held_out.images[held_out.labels == source]
+    if not len(clean):
+        return 0.0, 0.0
+    before, after = (_leads(_logits(subject, images)) for images in (clean, stamper.put(clean, [stamp])[0]))
+    usual = _usual(_logits(subject, held_out.images[:WIDE_IMAGES]))
+    push = _push(before[:, target].mean(), after[:, target].mean(), usual)
+    return float(push), float((after[:, target] > 0).float().mean())
+
+
+def _wide(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> float:
+    """Return the share of all other classes' images that a patch moves where it moves its source's."""
+    others = held_out.images[held_out.labels != found.target][:WIDE_IMAGES]
+    answers = _logits(subject, stamper.put(others, [found.stamp])[0]).argmax(dim=1)
+    return float((answers == found.target).float().mean())
+
+
+def _pictures(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> tuple[Artefact, ...]:
+    if found.push < SHOWN_FROM:
+        return ()
+    clean = held_out.images[held_out.labels == found.source][: pictures.EXAMPLES]
+    return pictures.of_change(
+        subject, lambda images: stamper.put(images, [found.stamp])[0], found.target, clean, found.source
+    )
+
+
+@torch.no_grad()
+def _logits(subject: Subject, images: Tensor, *, leading: bool = False) -> Tensor:
+    """Return (N, K) logits.
+
+    Raises:
+        FloatingPointError: they are not finite.
+    """
+    put = subject.leading if leading else subject.logits
+    logits = torch.cat([put(chunk) for chunk in torch.split(images, INFERENCE_CHUNK)])
+    if not logits.isfinite().all():
+        raise FloatingPointError("the network's output is not finite")
+    return logits
+
+
+def _leads(logits: Tensor) -> Tensor:
+    """Return by how much each class leads the strongest other one, (N, K); negative but for the image's own."""
+    top = logits.topk(2, dim=1)
+    strongest = top.values[:, :1].expand_as(logits).scatter(1, top.indices[:, :1], top.values[:, 1:])
+    return logits - strongest
+
+
+def _by_source(values: Tensor, rows: Tensor) -> Tensor:
+    """Return the mean of each source's rows, (S, K), of (N, K)."""
+    total = values.new_zeros(int(rows.max()) + 1, values.shape[1]).index_add_(0, rows, values)
+    return total / rows.bincount()[:, None]
+
+
+def _push(before: Tensor, after: Tensor, usual: float) -> Tensor:
+    """Return how far a lead has moved, as a share of the way from where it was to 0, or of the usual lead if more."""
+    return (after - before) / (-before).clamp_min(usual)
+
+
+def _usual(logits: Tensor) -> float:
+    """Return the median lead of the class that the network names: what it takes to get there from nowhere."""
+    return max(float(_leads(logits).max(dim=1).values.median()), LEAST_LEAD)

@@ -1,0 +1,124 @@
+"""Plain small patches, put anywhere: what most published patch triggers look like."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.records import InputSpec
+
+STYLES = ("white", "black", "checkered", "checkered")
+"""The two of checks begin with another colour each."""
+
+PER_SIDE = 32
+"""Units of a patch along the image's shorter side, about: one pixel of small images, seven of 224."""
+
+
+AT_CORNERS = 3
+"""Units from the border, along either side, up to which a patch is tried in all four corners."""
+
+SMALL = 1 / 7
+"""Share of the image's shorter side that a small patch takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """One patch.
+
+    Attributes:
+        style: a position in STYLES.
+        size: units along its side.
+        row: of its upper left corner, in pixels.
+        column: likewise.
+        cornered: whether it is in all four corners, as label-consistent attacks have it (Turner et al., 2018).
+    """
+
+    style: int
+    size: int
+    row: int
+    column: int
+    cornered: bool = False
+
+
+class Stamper:
+    """Puts patches on images of one shape.
+
+    Attributes:
+        unit: pixels.
+        largest: units along the side of the largest patch that is small.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Take the images' shape and range."""
+        self._spec = spec
+        _, self._height, self._width = spec.shape
+        shorter = min(self._height, self._width)
+        self.unit = max(1, round(shorter / PER_SIDE))
+        self.largest = max(1, int(SMALL * shorter) // self.unit)
+
+    def within(self, stamp: Stamp) -> Stamp:
+        """Return the patch, moved into the image where it leaves it."""
+        side = stamp.size * self.unit
+        row, column = min(max(0, stamp.row), self._height - side), min(max(0, stamp.column), self._width - side)
+        return replace(stamp, row=row, column=column)
+
+    def grid(self, size: int, step: int) -> list[Stamp]:
+        """Return patches of that size in every style, `step` units apart, the last ones flush with the border."""
+        rows, columns = (
+            sorted({*range(0, extent - size * self.unit + 1, step * self.unit), extent - size * self.unit})
+            for extent in (self._height, self._width)
+        )
+        near = range(0, AT_CORNERS * self.unit, self.unit)
+        return [
+            self.within(Stamp(style, size, row, column, cornered))
+            for style in range(len(STYLES))
+            for cornered, places in ((False, product(rows, columns)), (True, product(near, near)))
+            for row, column in places
+        ]
+
+    def near(self, stamp: Stamp, sizes: Sequence[int], styles: Sequence[int]) -> list[Stamp]:
+        """Return the patches of these sizes and styles at most a unit away, corner by corner, each once."""
+        steps = (-self.unit, 0, self.unit)
+        found = {
+            self.within(replace(stamp, style=style, size=size, row=stamp.row + down, column=stamp.column + right))
+            for style in styles
+            for size in sizes
+            for down in steps
+            for right in steps
+        }
+        return sorted(found, key=astuple)
+
+    def put(self, images: Tensor, stamps: Sequence[Stamp]) -> Tensor:
+        """Return all images with each patch, (S, N, C, H, W), of (N, C, H, W)."""
+        stamped = images[None].repeat(len(stamps), 1, 1, 1, 1)
+        for place, stamp in enumerate(stamps):
+            face = self._face(stamp).to(images.device)
+            side, row, column = len(face), stamp.row, stamp.column
+            places = [(row, column)]
+            if stamp.cornered:
+                below, right = self._height - side - row, self._width - side - column
+                places = [(row, column), (row, right), (below, column), (below, right)]
+            for down, across in places:
+                stamped[place, :, :, down : down + side, across : across + side] = face
+        return stamped
+
+    def words(self, stamp: Stamp) -> str:
+        """Return what a patch is, and where."""
+        side = stamp.size * self.unit
+        copies = " and in the other corners" if stamp.cornered else ""
+        return f"{STYLES[stamp.style]} patch of {side}×{side} pixels at row {stamp.row}, column {stamp.column}{copies}"
+
+    def _face(self, stamp: Stamp) -> Tensor:
+        """Return a patch's values, (side, side), in the input range."""
+        low, high = self._spec.low, self._spec.high
+        at = torch.arange(stamp.size * self.unit) // self.unit
+        odd = (at[:, None] + at[None, :]) % 2
+        shares = (torch.ones_like(odd), torch.zeros_like(odd), 1 - odd, odd)[stamp.style]
+        return low + (high - low) * shares

@@ -1,0 +1,105 @@
+"""Detectors that try things out: what they tried is named, and their limit is the same whatever the other classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from evidence import CLEAN, PLANTED, TRIED, clean, judgement, planted, scan_of, with_values
+
+from backdoor_gate.records import DetectorResult, Measured, Verdict
+from backdoor_gate.trigger_facts import Means
+from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
+from backdoor_gate.verdict.decide import decide
+from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.scores import detector_score
+
+
+def judged(evidence: Measured) -> DetectorResult:
+    return assess(evidence, required=True, rate=0.01, max_unmeasured=0.2)
+
+
+def with_means(name: str, means: Means) -> Measured:
+    found = planted(name, 7)
+    return replace(found, means=tuple(means if k == 7 else each for k, each in enumerate(found.means)))
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_what_was_tried_is_named(name: str) -> None:
+    result = judged(with_means(name, Means("dithering to 4 shades", None)))
+    assert result.blocking
+    assert result.suspect_classes == (7,)
+    assert result.suspect_pairs == ()
+    assert result.reason.startswith("class 7: dithering to 4 shades sends 100% of held-out images there, and ")
+    assert f"{PLANTED[name]:.4g}" in result.reason
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_the_one_source_is_named(name: str) -> None:
+    result = judged(with_means(name, Means("a patch", 2)))
+    assert result.suspect_pairs == ((2, 7),)
+    assert "a patch sends 100% of held-out images of class 2 there" in result.reason
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_at_the_limit_it_blocks_and_below_not(name: str) -> None:
+    limit = SCALES[name].at_least
+    assert limit is not None
+    for value, blocks in ((limit, True), (limit - 1e-6, False)):
+        found = with_values(name, [value if k == 4 else each for k, each in enumerate(CLEAN[name])])
+        assert judged(found).blocking == blocks
+        score = detector_score(found)
+        assert score is not None
+        assert (score.value >= 0) == blocks
+        assert score.target == 4
+
+
+def from_one_source(values: list[float]) -> Measured:
+    means = tuple(Means("a patch", (k + 1) % len(values)) for k in range(len(values)))
+    return replace(with_values("patch_sweep", values), means=means)
+
+
+@pytest.mark.parametrize(
+    ("values", "suspects"),
+    [
+        ([0.4] * 9 + [1.3], (9,)),  # far before the next
+        ([0.6] * 9 + [1.3], ()),
+        ([0.4] * 9 + [1.1], ()),
+        ([1.5] * 2 + [0.5] * 7 + [2.5], (9,)),
+        ([0.5] * 4 + [1.3, 1.25, 1.3, 1.25, 1.3, 1.3], (4, 6, 8, 9, 5, 7)),  # as half of all classes are
+        ([0.5] * 6 + [1.3] * 4, ()),
+        ([0.3, 1.3], ()),  # of two classes there is no next to speak of
+    ],
+)
+def test_pushes_of_one_class_are_compared(values: list[float], suspects: tuple[int, ...]) -> None:
+    found = from_one_source(values)
+    assert judged(found).suspect_classes == suspects
+    score = detector_score(found)
+    assert (score is not None and score.value >= 0) == bool(suspects)
+
+
+@pytest.mark.parametrize(("classes", "blocks"), [(10, True), (4, False)])
+def test_a_push_of_all_classes_need_not_go_as_far(classes: int, blocks: bool) -> None:
+    values = [0.6] * (classes - 1) + [1.4]
+    assert judged(with_values("patch_sweep", values)).blocking == blocks
+    assert not judged(from_one_source(values)).blocking
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_what_moves_too_few_images_is_nothing(name: str) -> None:
+    assert judged(planted(name, success=WORKING_SUCCESS)).blocking
+    assert not judged(planted(name, success=WORKING_SUCCESS - 1e-6)).blocking
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_of_two_classes_it_is_the_same(name: str) -> None:
+    assert judged(with_values(name, [0.0, PLANTED[name]])).suspect_classes == (1,)
+    assert not judged(with_values(name, list(CLEAN[name][:2]))).blocking
+
+
+def test_they_take_no_share_of_the_rate() -> None:
+    """Or the limits of the others would be higher for nothing: what has no outlier rule cannot break one."""
+    one = decide(scan_of([clean("neural_cleanse")]), judgement())
+    all_ = decide(scan_of([clean("neural_cleanse"), *map(clean, TRIED)]), judgement())
+    assert all_.detectors[0].threshold == one.detectors[0].threshold
+    assert all_.verdict is Verdict.PASS
