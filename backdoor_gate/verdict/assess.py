@@ -172,11 +172,18 @@ def _why_suspect(result: DetectorResult, evidence: Measured, spec: DetectorSpec,
     if not found:
         return None
     found += ", though noise leads there, too" if among.of_noise else ""
-    rate = None if evidence.success is None else evidence.success[class_index]
+    sent = replayed(evidence, class_index)
+    return f"{sent}, and {found}" if sent else found
+
+
+def replayed(evidence: Measured, class_index: int) -> str:
+    """Return in words what a class's trigger does to held-out images; empty where the detector has no trigger."""
+    if evidence.success is None or (rate := evidence.success[class_index]) is None:
+        return ""
     where = "held-out images" if evidence.verified else "synthetic probes (not verified)"
     means = evidence.means[class_index] if evidence.means else Means("its trigger", None)
     whose = where if means.source is None else f"{where} of class {means.source}"
-    return found if rate is None else f"{means.words} sends {rate:.0%} of {whose} there, and {found}"
+    return f"{means.words} sends {rate:.0%} of {whose} there"
 
 
 def works(evidence: Measured, class_index: int) -> bool:

@@ -18,6 +18,7 @@ from backdoor_gate.records import (
     Suspicion,
     Verdict,
 )
+from backdoor_gate.verdict.agreement import agree
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.calibration import calibrated
 from backdoor_gate.verdict.corroborate import corroborate
@@ -42,7 +43,8 @@ def decide(scan: Scan, judgement: Judgement) -> Decision:
     Every required detector must have brought evidence, and exactly once; what is missing, doubled or not of this pack
     makes the scan INCONCLUSIVE.
     """
-    results, found = calibrated(corroborate(_assess_all(scan, judgement)), scan, judgement)
+    alone = corroborate(_assess_all(scan, judgement))
+    results, found = calibrated(agree(alone, scan.evidence, _index_rate(scan, judgement)), scan, judgement)
     decision = _decision(results, scan, judgement, _rank_reasons(found))
     if found is None:
         return decision
@@ -73,8 +75,7 @@ def failed(error: GateError) -> Decision:
 
 def _assess_all(scan: Scan, judgement: Judgement) -> tuple[DetectorResult, ...]:
     """Judge each detector at its share of the false-block rate."""
-    blocking = sum(_can_block(evidence) for evidence in scan.evidence)
-    rate = judgement.limits_rate / max(1, blocking)
+    rate = _index_rate(scan, judgement)
     return tuple(
         assess(
             evidence,
@@ -85,6 +86,11 @@ def _assess_all(scan: Scan, judgement: Judgement) -> tuple[DetectorResult, ...]:
         for evidence in scan.evidence
         if evidence.detector in BY_NAME
     )
+
+
+def _index_rate(scan: Scan, judgement: Judgement) -> float:
+    """Return each anomaly index's share of the false-block rate."""
+    return judgement.limits_rate / max(1, sum(_can_block(evidence) for evidence in scan.evidence))
 
 
 def _suspects(results: Sequence[DetectorResult]) -> tuple[int, ...]:

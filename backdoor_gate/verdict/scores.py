@@ -3,7 +3,8 @@
 Zero is exactly at a limit, log 2 beyond it by a factor of two, negative within. Of a detector's criteria (absolute
 size, share of the median and of the next class, anomaly index) the one that goes farthest counts, and only where the
 trigger works on held-out images and stands at second sight: so a score above zero always names a class, or a pair, with
-a working trigger. Shares and indices are free of units; absolute sizes are relative to the image's.
+a working trigger. Shares and indices are free of units; absolute sizes are relative to the image's. Two detectors
+that come near their limits by the same class count as one beyond them, see `agreements`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value, outlier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from backdoor_gate.catalogue import DetectorSpec
     from backdoor_gate.records import Evidence
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
 INDEX_RATE = 0.01 / 3
 """False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
+
+NEAR = 1.25
+"""Within such a factor of their limits two detectors count if both point at the same class. Of 129 clean networks of
+six classes and more the second one stays beyond 1.4 times; input-aware and blended triggers have had both within 1.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
         evidence: of one model, each detector at most once.
         index_rate: as `INDEX_RATE`.
     """
-    known = (found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME)
-    measured = [completed(carried_over(found, WORKING_SUCCESS)) for found in known]
+    measured = _measured(evidence)
     scores: dict[str, Score] = {}
     for found in measured:
         score = detector_score(found, index_rate)
@@ -76,7 +80,42 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
             score = _borne_out(score, measured) if found.detector in BORNE_OUT else None
         if score is not None:
             scores[found.detector] = score
+    for class_index, near in agreements(measured, index_rate).items():
+        joint = Score(_bounded(min(near.values()) + math.log(NEAR)), class_index)
+        for name in near:
+            scores[name] = max(scores.get(name, joint), joint, key=_value)
     return scores
+
+
+def agreements(evidence: Iterable[Evidence], index_rate: float) -> dict[int, dict[str, float]]:
+    """Return by class the two detectors that go farthest by it, each with its score for the class.
+
+    Only searches for what sends all classes to one count, and one of the two has to be replayed on clean images.
+
+    Args:
+        evidence: of one model, each detector at most once.
+        index_rate: as `INDEX_RATE`.
+    """
+    found: dict[int, dict[str, tuple[float, bool]]] = {}
+    for each in _measured(evidence):
+        if each.success is not None and each.detector not in PAIR_SCALES:
+            for class_index, value in _standing(each, index_rate).items():
+                found.setdefault(class_index, {})[each.detector] = (value, each.verified)
+    near = {class_index: _farthest_two(scored) for class_index, scored in found.items()}
+    return {class_index: both for class_index, both in near.items() if both}
+
+
+def _farthest_two(scored: Mapping[str, tuple[float, bool]]) -> dict[str, float]:
+    """Return the two that go farthest, one of them verified; none where there are no such two."""
+    in_order = sorted(scored, key=lambda name: -scored[name][0])
+    first = next((name for name in in_order if scored[name][1]), None)
+    second = next((name for name in in_order if name != first), None)
+    return {} if first is None or second is None else {name: scored[name][0] for name in (first, second)}
+
+
+def _measured(evidence: Iterable[Evidence]) -> list[Measured]:
+    known = (found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME)
+    return [completed(carried_over(found, WORKING_SUCCESS)) for found in known]
 
 
 def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
@@ -85,8 +124,7 @@ def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score 
     if evidence.detector in PAIR_SCALES:
         scores = _pair_scores(evidence)
         return min((score for score in scores if score), key=_value) if all(scores) else None
-    first, second = (_class_scores(each, index_rate) for each in (evidence, _second_sight(evidence)))
-    both = [Score(min(first[k], second[k]), k) for k in first if k in second]
+    both = [Score(value, k) for k, value in _standing(evidence, index_rate).items()]
     return max(both, key=_value, default=None)
 
 
@@ -101,6 +139,12 @@ def _second_sight(evidence: Measured) -> Measured:
     """Return the evidence as the second look at its triggers leaves it."""
     looks = looks_at_classes(evidence.detector, evidence.confirmations, evidence.values, WORKING_SUCCESS)
     return at_second_sight(evidence, looks)
+
+
+def _standing(evidence: Measured, index_rate: float) -> dict[int, float]:
+    """Return the score of every class that has one at both looks: the smaller."""
+    first, second = (_class_scores(each, index_rate) for each in (evidence, _second_sight(evidence)))
+    return {k: min(first[k], second[k]) for k in first if k in second}
 
 
 def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
