@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.records import InputSpec
+from backdoor_gate.scan.adam import Adam
 from backdoor_gate.scan.loading.interface import LoadedModel
 from backdoor_gate.scan.subject import Subject, require_time
 from backdoor_gate.scan.triggers.images import Images, batches
@@ -36,6 +37,8 @@ GRID = 4
 
 STEPS, BATCH = 400, 50
 PEAK_RATE, WEIGHT_DECAY, SMOOTHING = 6e-3, 0.02, 0.05
+SQUARES = 0.999
+"""Adam's decay rate of the squares' average."""
 
 ANGLE, SCALE, SHIFT = 0.17, 0.15, 0.15
 """Largest rotation (radians), magnification and displacement (share of half the image) of a training image."""
@@ -97,16 +100,32 @@ def _network(spec: InputSpec, num_classes: int) -> nn.Module:
 
 @torch.enable_grad()
 def _fit(network: nn.Module, images: Images, spec: InputSpec, generator: torch.Generator, deadline: float) -> None:
-    optimiser = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, STEPS)
-    for chosen in batches(len(images), BATCH, STEPS, generator).to(images.labels.device):
+    rate, momentum = _one_cycle(0)
+    optimiser = Adam(network.parameters(), rate, (momentum, SQUARES), weight_decay=WEIGHT_DECAY, fused=True)
+    for done, chosen in enumerate(batches(len(images), BATCH, STEPS, generator).to(images.labels.device), 1):
         require_time(deadline)
         changed = _changed(images.images[chosen], spec, generator)
         loss = F.cross_entropy(network(changed), images.labels[chosen], label_smoothing=SMOOTHING)
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        rates.step()
+        optimiser.rate, momentum = _one_cycle(done)
+        optimiser.betas = momentum, SQUARES
+
+
+def _one_cycle(done: int) -> tuple[float, float]:
+    """Return the rate and the momentum of the next step: half a wave up, and half a longer one down.
+
+    Source: Smith and Topin, super-convergence, 2019; the constants are those of `torch.optim.lr_scheduler.OneCycleLR`.
+    """
+    first, last = PEAK_RATE / 25, PEAK_RATE / 25 / 1e4
+    turn = 0.3 * STEPS - 1
+    if done <= turn:
+        share, ends = done / turn, ((first, PEAK_RATE), (0.95, 0.85))
+    else:
+        share, ends = (done - turn) / (STEPS - 1 - turn), ((PEAK_RATE, last), (0.85, 0.95))
+    rate, momentum = (end + (start - end) / 2 * (math.cos(math.pi * share) + 1) for start, end in ends)
+    return rate, momentum
 
 
 def _changed(images: Tensor, spec: InputSpec, generator: torch.Generator) -> Tensor:

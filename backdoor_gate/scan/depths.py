@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from backdoor_gate.scan.features import APPLIES_MATRIX
+from backdoor_gate.scan.watching import Watch
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.subject import Subject
@@ -25,21 +25,22 @@ CHUNK = 8
 """Images of one pass: few, since it keeps all activations."""
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Inputs(Watch):
     """Keeps the mean input, channel by channel, of every operator that applies a matrix to so many images."""
 
     def __init__(self, images: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._images = images
         self.seen: list[Tensor] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (places := APPLIES_MATRIX.get(func)) is not None:
-            told = args[places[0]].detach()
-            # A transformer's rows are the places of all images.
-            if told.shape[0] % self._images == 0 and told.shape[1] >= FEWEST_CHANNELS:
-                self.seen.append(told.float().transpose(0, 1).flatten(1).mean(dim=1))
-        return func(*args, **(kwargs or {}))
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Keep what one gets."""
+        if (places := APPLIES_MATRIX.get(operator)) is None:
+            return
+        told = args[places[0]].detach()
+        # A transformer's rows are the places of all images.
+        if told.shape[0] % self._images == 0 and told.shape[1] >= FEWEST_CHANNELS:
+            self.seen.append(told.float().transpose(0, 1).flatten(1).mean(dim=1))
 
 
 def depths_of(subject: Subject, images: Tensor) -> list[Tensor]:
@@ -49,10 +50,10 @@ def depths_of(subject: Subject, images: Tensor) -> list[Tensor]:
     """
     total: list[Tensor] = []
     for chunk in images.tensor_split(-(-len(images) // CHUNK)):  # of like sizes: one image alone may run otherwise
-        with torch.enable_grad(), _Watch(len(chunk)) as watch:
+        with torch.enable_grad(), _Inputs(len(chunk)) as inputs:
             # With a gradient to follow, no layer is fused with others beyond recognition.
             subject.logits(chunk.detach().clone().requires_grad_())
-        weighed = [mean * len(chunk) / len(images) for mean in watch.seen]
+        weighed = [mean * len(chunk) / len(images) for mean in inputs.seen]
         if total and [each.shape for each in weighed] != [each.shape for each in total]:
             return []
         total = [one + other for one, other in zip(total, weighed, strict=True)] if total else weighed

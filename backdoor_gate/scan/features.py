@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.watching import Watch
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.subject import Subject
@@ -19,7 +19,7 @@ _aten = torch.ops.aten
 APPLIES_MATRIX = {_aten.addmm.default: (1, 2), _aten.mm.default: (0, 1), _aten.convolution.default: (0, 1)}
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LastInput(Watch):
     """Keeps the input of the last operator that applies a matrix of the final layer's shape.
 
     The shape tells, not the tensor's identity: a network given as a graph has no layers, and moving weights to another
@@ -27,17 +27,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, classes: int, width: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._shapes = ((classes, width), (width, classes))
         self.seen: Tensor | None = None
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        places = APPLIES_MATRIX.get(func)
-        if places is not None:
-            features, matrix = (args[place] for place in places)
-            if tuple(matrix.shape[:2]) in self._shapes and matrix[0, 0].numel() == 1:
-                self.seen = features
-        return func(*args, **(kwargs or {}))
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Keep what one gets, if it is of that shape."""
+        if (places := APPLIES_MATRIX.get(operator)) is None:
+            return
+        features, matrix = (args[place] for place in places)
+        if tuple(matrix.shape[:2]) in self._shapes and matrix[0, 0].numel() == 1:
+            self.seen = features
 
 
 @torch.no_grad()
@@ -51,10 +51,10 @@ def features_of(subject: Subject, images: Tensor) -> tuple[Tensor, bool]:
     chunks: list[Tensor] = []
     logits: list[Tensor] = []
     for chunk in torch.split(images, INFERENCE_CHUNK):
-        with _Watch(*(layer.weight.shape if layer else (0, 0))) as watch:
+        with _LastInput(*(layer.weight.shape if layer else (0, 0))) as last:
             logits.append(subject.logits(chunk))
-        if watch.seen is not None and watch.seen.shape[0] == len(chunk):
+        if last.seen is not None and last.seen.shape[0] == len(chunk):
             # Where the layer is a 1x1 convolution, the mean over the places is what pooling makes of it.
-            chunks.append(watch.seen.flatten(2).mean(dim=2) if watch.seen.dim() > 2 else watch.seen)
+            chunks.append(last.seen.flatten(2).mean(dim=2) if last.seen.dim() > 2 else last.seen)
     penultimate = len(chunks) == len(logits)
     return torch.cat(chunks if penultimate else logits).float(), penultimate

@@ -112,6 +112,50 @@ def rectified(input: Tensor) -> Tensor:  # noqa: A002 (the operator's own name)
     return positive
 
 
+def rectified_maxima(  # noqa: PLR0913, PLR0917 (the operator's own)
+    pool: Callable[..., Tensor],
+    input: Tensor,  # noqa: A002 (the operator's own name)
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """Pool by maxima as `torch.max_pool2d` does, and rectify; without a gradient, two by two, as integers.
+
+    Of two bfloat16 numbers that are not both negative the larger one has the larger bits, read as an integer, and where
+    all are negative the rectified maximum is 0 whichever is taken.
+
+    Args:
+        pool: the operator, in whatever form it was called.
+        input: (N, C, H, W).
+        kernel_size: as of `torch.max_pool2d`, and so are the others.
+        stride: the same.
+        padding: the same.
+        dilation: the same.
+        ceil_mode: the same.
+        return_indices: never: a pooling that tells the places of its maxima is another operator.
+    """
+    stride = stride or kernel_size
+    led = torch.is_grad_enabled() and input.requires_grad
+    sizes = [_both(size) for size in (kernel_size, stride, padding, dilation)]
+    even = not (input.shape[-1] % 2 or input.shape[-2] % 2)
+    if led or input.dtype is not torch.bfloat16 or sizes != _TWO_BY_TWO or not even:
+        return rectified(pool(input, kernel_size, stride, padding, dilation, ceil_mode))
+    bits = input.view(torch.int16)
+    rows = torch.maximum(bits[..., 0::2, :], bits[..., 1::2, :])
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2]).clamp_min_(0).view(torch.bfloat16)
+
+
+_TWO_BY_TWO = [(2, 2), (2, 2), (0, 0), (1, 1)]
+
+
+def _both(size: Sizes) -> tuple[int, ...]:
+    """Return an operator's size along both sides."""
+    return (size, size) if isinstance(size, int) else tuple(size) * (2 // len(size))
+
+
 @cache
 def _shares(height: int, width: int, rows: int, columns: int) -> Tensor:
     """Return what each pixel gives to each pool, (rows·columns, height·width) float32 on CPU."""

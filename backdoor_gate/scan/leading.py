@@ -56,7 +56,7 @@ class Leading(TorchFunctionMode):
         """Run one operator."""
         named = kwargs or {}
         if func in _MAXIMA and args and _waits(args[0]):
-            return gradients.rectified(func(*args, **named))
+            return gradients.rectified_maxima(func, *args, **named)
         args, named = tuple(map(_arrived, args)), {name: _arrived(value) for name, value in named.items()}
         if self._begun and (func in _RECTIFIERS or func in _RECTIFIERS_IN_PLACE):
             return _later(func, *args, **named)

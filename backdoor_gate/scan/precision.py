@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.leading import Leading
+from backdoor_gate.scan.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,20 +78,13 @@ def half(device: torch.device) -> Iterator[None]:
         yield
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Operators(Watch):
     """Notes the names of the operators that a pass ends up with."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.names: set[str] = set()
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: tuple[type, ...],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Run one operator."""
-        self.names.add(str(func))
-        return func(*args, **(kwargs or {}))
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Note one."""
+        self.names.add(str(operator))

@@ -44,7 +44,7 @@ INDEX_RATE = 0.01 / 3
 
 NEAR = 1.25
 """Within such a factor of their limits two detectors count if both point at the same class. Of 129 clean networks of
-six classes and more the second one stays beyond 1.4 times; input-aware and blended triggers have had both within 1.2."""
+six classes and more the second one stays beyond 1.4 times; input-aware and blended triggers had both within 1.2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from backdoor_gate.scan.gradients import (
     functional_normalisation,
     normalisation,
     rectified,
+    rectified_maxima,
     rounded_convolution,
 )
 
@@ -133,3 +134,43 @@ def test_a_rectifier_is_the_same(dtype: torch.dtype) -> None:
     assert torch.equal(output, exact)
     assert torch.equal(gradient, exact_gradient)
     assert output.dtype is dtype
+
+
+POOLINGS = [
+    {"kernel_size": 2},
+    {"kernel_size": (2, 2), "stride": [2]},
+    {"kernel_size": 2, "ceil_mode": True},
+    {"kernel_size": 2, "stride": 1},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+]
+
+
+@pytest.mark.parametrize("options", POOLINGS)
+@pytest.mark.parametrize("size", [(8, 6), (7, 8), (8, 9)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_rectified_maxima_are_those_of_torch(
+    options: dict[str, Any], size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    values = torch.randn((3, 5, *size), generator=torch.Generator().manual_seed(0)).mul(3).to(dtype)
+    values[0, 0, 0, 0], values[0, 1, 1, 1] = torch.inf, torch.nan
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = values.contiguous(memory_format=layout)
+        expected = torch.relu(F.max_pool2d(given, **options))
+        found = rectified_maxima(F.max_pool2d, given, **options)
+        assert torch.equal(found.nan_to_num(-1), expected.nan_to_num(-1))
+        led = given.clone().requires_grad_()
+        assert torch.equal(rectified_maxima(F.max_pool2d, led, **options).nan_to_num(-1), found.nan_to_num(-1))
+
+
+def test_without_a_gradient_two_by_two_no_pooling_is_called() -> None:
+    values = torch.randn(2, 3, 4, 4).bfloat16()
+    calls: list[Tensor] = []
+
+    def pool(given: Tensor, *options: Any) -> Tensor:
+        calls.append(given)
+        return torch.max_pool2d(given, *options)
+
+    rectified_maxima(pool, values, 2)
+    assert not calls
+    rectified_maxima(pool, values.requires_grad_(), 2)
+    assert len(calls) == 1

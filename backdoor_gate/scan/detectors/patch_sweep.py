@@ -60,6 +60,29 @@ class _Found(NamedTuple):
     success: float
 
 
+class _Judge(NamedTuple):
+    """A network, the held-out images that it gets right, and the lead that is usual among them."""
+
+    subject: Subject
+    images: Images
+    usual: float
+
+    @classmethod
+    def of(cls, subject: Subject, images: Images) -> _Judge:
+        """Find out what is usual."""
+        return cls(subject, images, _usual(_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0)
+
+    def told(self, way: tuple[int, int], stamper: Stamper, stamp: Stamp) -> tuple[float, float]:
+        """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
+        source, target = way
+        clean = self.images.images[self.images.labels == source]
+        if not len(clean):
+            return 0.0, 0.0
+        before, after = (_leads(_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
+        push = _push(before[:, target].mean(), after[:, target].mean(), self.usual)
+        return float(push), float((after[:, target] > 0).float().mean())
+
+
 class PatchSweep:
     """Farthest push towards each class that a plain small patch gives to another class's images, beyond the control's.
 
@@ -101,14 +124,14 @@ class PatchSweep:
             return Inconclusive(self.name, "no class has images enough that the network gets right", cost)
         stamper = Stamper(subject.spec)
         starts, swept = _swept(context, stamper, shown), len(_grid(stamper))
-        control = context.control() if context.control is not None else None
-        known = None if control is None else _taken_rightly(control, held_out)
+        judges = [_Judge.of(subject, held_out)]
+        if context.control is not None and (control := context.control()) is not None:
+            judges.append(_Judge.of(control, _taken_rightly(control, held_out)))
         found = []
         for way, start in starts.items():
             stamp = _nearest(subject, stamper, shown[way[0]], way[1], start)
-            push, success = _told(subject, held_out, way, stamper, stamp)
-            usual = 0.0 if control is None or known is None else _told(control, known, way, stamper, stamp)[0]
-            found.append(_Found(*way, stamp, push - max(0.0, usual), success))
+            (push, success), *usual = (judge.told(way, stamper, stamp) for judge in judges)
+            found.append(_Found(*way, stamp, push - max([0.0, *(known for known, _ in usual)]), success))
         found.sort(key=lambda each: each.push)
         _tell(context, swept + len(found), swept, len(shown))
         return self._evidence(context, stamper, held_out, found, before)
@@ -201,20 +224,6 @@ def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, st
         after = _leads(_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
         best = near[int(after.view(len(near), -1).mean(dim=1).argmax())]
     return best
-
-
-def _told(
-    subject: Subject, held_out: Images, way: tuple[int, int], stamper: Stamper, stamp: Stamp
-) -> tuple[float, float]:
-    """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
-    source, target = way
-    clean = held_out.images[held_out.labels == source]
-    if not len(clean):
-        return 0.0, 0.0
-    before, after = (_leads(_logits(subject, images)) for images in (clean, stamper.put(clean, [stamp])[0]))
-    usual = _usual(_logits(subject, held_out.images[:WIDE_IMAGES]))
-    push = _push(before[:, target].mean(), after[:, target].mean(), usual)
-    return float(push), float((after[:, target] > 0).float().mean())
 
 
 def _wide(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> float:

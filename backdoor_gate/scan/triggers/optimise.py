@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
+from backdoor_gate.scan.adam import Adam
 from backdoor_gate.scan.triggers.images import Images, draw
 from backdoor_gate.scan.triggers.replay import Logits, resolve, settle
 from backdoor_gate.scan.triggers.schedule import CostSchedule
@@ -130,7 +131,7 @@ def _optimise(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomnes
     """
     device = images.labels.device
     parameters = tuple(p.to(device).requires_grad_() for p in family.start(len(arms), generator))
-    optimiser = torch.optim.Adam(parameters, lr=family.learning_rate, betas=BETAS)
+    optimiser = Adam(parameters, family.learning_rate, BETAS)
     schedule = CostSchedule(len(arms), family.schedule, device)
     drawn = draw(arms, images.labels, budget.images, budget.steps, generator).to(device)
     for done, chosen in enumerate(drawn, 1):
@@ -139,7 +140,7 @@ def _optimise(  # noqa: PLR0913, PLR0917 (the problem, the budget, the randomnes
         schedule.update(success)
         works = schedule.success >= family.schedule.bar
         observe(parameters, strength, success, works if arms.among is None else torch.zeros_like(works))
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.forget_gradients()
         torch.autograd.backward(loss)
         optimiser.step()
         on_step(done)

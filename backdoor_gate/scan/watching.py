@@ -1,0 +1,38 @@
+"""The operators that a pass comes down to, on any network, module or graph."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operator that a pass within it comes down to, and changes none."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __init_subclass__(cls) -> None:
+        """Say to the type checker what torch does not."""
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from importing its compiler, two seconds of CPU, only to say that there is nothing to compile."""
+        return False
+
+    @abstractmethod
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Take note of an operator about to run.
+
+        Args:
+            operator: an overload of `torch.ops`.
+            args: by position, as it gets them.
+        """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator."""
+        self.saw(func, args)
+        return func(*args, **(kwargs or {}))
