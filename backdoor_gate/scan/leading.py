@@ -95,10 +95,12 @@ def _waits(value: Any) -> bool:
 
 def _arrived(value: Any) -> Any:
     """Return what an argument stands for."""
+    if isinstance(value, Tensor):
+        if _MARK not in value.__dict__:
+            return value
+        if _waits(value):
+            setattr(value, _MARK, gradients.rectified(value))
+        return getattr(value, _MARK)
     if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
         return [_arrived(each) for each in value]
-    if not isinstance(value, Tensor) or _MARK not in value.__dict__:
-        return value
-    if _waits(value):
-        setattr(value, _MARK, gradients.rectified(value))
-    return getattr(value, _MARK)
+    return value
