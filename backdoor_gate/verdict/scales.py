@@ -189,7 +189,7 @@ PAIR_SCALES: dict[str, PairScale] = {
         alone=0.15, apart=0.06, together=0.6, largest=0.25, single=0.25, controlled=0.085, max_unmeasured=0.5
     ),
     "pair_warp": PairScale(
-        alone=0.1, apart=0.03, together=0.62, largest=2.0, single=2.0, controlled=0.03, max_unmeasured=1.0
+        alone=0.1, apart=0.03, together=0.68, largest=2.0, single=2.0, controlled=0.03, max_unmeasured=1.0
     ),
 }
 

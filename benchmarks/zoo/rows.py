@@ -151,6 +151,11 @@ DEVELOPMENT: tuple[Row, ...] = (
     (T, "cnn", "all-to-all", 1),
     (T, "cnn", "sample-specific", 0),
     (T, "cnn", "low-frequency", 3),
+    (M, "cnn-nobn", "all-to-all", 4, "high"),
+    (M, "resnet8", "all-to-all", 4, "high"),
+    (F, "cnn", "all-to-all", 4, "high"),
+    (M, "vgg", "all-to-all", 4, "high"),
+    (M, "cnn", "all-to-all", 4, "high"),
 )
 
 EVALUATION: tuple[Row, ...] = (
