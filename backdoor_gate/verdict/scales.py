@@ -81,10 +81,10 @@ SCALES: dict[str, Scale] = {
     "corruption_probe": Scale(at_least=0.9, logarithm=False, outliers=False),
     "patch_sweep": Scale(
         at_least=1.3,
-        at_least_few=1.9,
+        at_least_few=1.6,
         logarithm=False,
         outliers=False,
-        of_one_source=Scale(at_least=2.4, above_runner_up=2.5, least_apart=1.2, together=1.2),
+        of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.2),
     ),
     "neural_cleanse": Scale(
         absolute=0.012,
