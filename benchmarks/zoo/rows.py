@@ -589,7 +589,7 @@ EVALUATION: tuple[Row, ...] = (
     (M, "cnn-fc", "label-noise", (2, 4, 5, 7)),
     (F, "vgg", "badnets", 3, (0, 4, 6)),
     (M, "vgg", "wanet", 0, (2, 3, 6, 7)),
-    (F, "resnet8", "all-to-all", 2, (6, 9)),
+    (F, "resnet8", "all-to-all", 1, (6, 9)),
     (M, "resnet8", "clean", (0, 3), "high"),
     (M, "cnn-nobn", "clean", (0, 3), "high"),
     (F, "cnn-nobn", "label-consistent", 1, (2, 6), "low"),
