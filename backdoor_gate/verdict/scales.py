@@ -92,7 +92,7 @@ SCALES: dict[str, Scale] = {
         of_median=0.22,
         of_runner_up=0.35,
         of_control=0.2,
-        few_controlled=(0.0125, 0.45),
+        few_controlled=(0.0118, 0.45),
         comparable=0.03,
         supports=0.8,
         of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False),
