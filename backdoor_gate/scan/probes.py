@@ -62,6 +62,36 @@ def from_clean(images: Images, seed: int, *, labelled: bool = True) -> Probes:
 
 
 @torch.no_grad()
+def finite_logits(subject: Subject, images: Tensor, *, leading: bool = False) -> Tensor:
+    """Return (N, K) logits of (N, C, H, W) images, in passes of a bearable size.
+
+    Args:
+        subject: the network.
+        images: any number of them, at least one.
+        leading: whether the faster and coarser passes will do, see `Subject.leading`.
+
+    Raises:
+        FloatingPointError: they are not finite.
+    """
+    put = subject.leading if leading else subject.logits
+    logits = torch.cat([put(chunk) for chunk in torch.split(images, INFERENCE_CHUNK)])
+    if not logits.isfinite().all():
+        raise FloatingPointError("the network's output is not finite")
+    return logits
+
+
+def taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
+    """Return the images whose class the network names, and its (N, K) logits of them.
+
+    Raises:
+        FloatingPointError: the network's output is not finite.
+    """
+    logits = finite_logits(subject, images.images)
+    right = logits.argmax(dim=1) == images.labels
+    return images[right], logits[right]
+
+
+@torch.no_grad()
 def predict(subject: Subject, images: Tensor) -> Tensor:
     """Return the class of each image, (N,) int64."""
     return torch.cat([subject.logits(chunk).argmax(dim=1) for chunk in torch.split(images, INFERENCE_CHUNK)])

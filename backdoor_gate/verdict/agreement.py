@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Measured, Status
-from backdoor_gate.verdict.assess import replayed
+from backdoor_gate.verdict.assess import WORKING_SUCCESS, replayed
+from backdoor_gate.verdict.confirm import carried_over
 from backdoor_gate.verdict.scores import NEAR, agreements
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def agree(
     if not near or any(result.blocking for result in results):
         return tuple(results)
     class_index = max(near, key=lambda k: min(near[k].values()))
-    measured = {each.detector: each for each in evidence if isinstance(each, Measured)}
+    measured = {each.detector: carried_over(each, WORKING_SUCCESS) for each in evidence if isinstance(each, Measured)}
     both = near[class_index]
     return tuple(
         _joined(result, measured[result.name], class_index, both)

@@ -8,6 +8,7 @@ import pytest
 from evidence import CLEAN, clean, judgement, planted, scan_of, with_values
 
 from backdoor_gate.records import Decision, Measured, Verdict
+from backdoor_gate.trigger_facts import Confirmation
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import NEAR, model_scores
@@ -82,3 +83,12 @@ def test_what_blocks_by_itself_needs_no_other() -> None:
 
 def test_evidence_sent_twice_is_no_agreement() -> None:
     assert decided(near(TWO[0]), near(TWO[0])).verdict is not Verdict.BLOCK
+
+
+def test_the_words_are_of_the_trigger_that_works() -> None:
+    """One that worked only where it was optimised gives way to the second look's."""
+    first = near(TWO[0], success=0.5)
+    again = Confirmation(None, 4, first.values[4], 0.97, None)
+    decision = decided(replace(first, confirmations=(again,)), near(TWO[1]))
+    assert decision.verdict is Verdict.BLOCK
+    assert "what was tried sends 97% of held-out images there" in decision.reasons[0]

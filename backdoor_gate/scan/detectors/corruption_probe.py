@@ -12,7 +12,7 @@ from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Cost, Evidence, Measured, NotApplicable
 from backdoor_gate.scan.corruptions import NAMES, corrupted
 from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.probes import finite_logits
 from backdoor_gate.trigger_facts import Means
 
 if TYPE_CHECKING:
@@ -110,12 +110,8 @@ def moved(subject: Subject, images: Images, seed: int, tell: Callable[[int], Non
     return reached.sum(dim=1) / (~own).sum(dim=0).clamp_min(1)
 
 
-@torch.no_grad()
 def _answers(subject: Subject, images: Tensor) -> Tensor:
-    logits = torch.cat([subject.logits(chunk) for chunk in torch.split(images, INFERENCE_CHUNK)])
-    if not logits.isfinite().all():
-        raise FloatingPointError("the network's output is not finite")
-    return logits.argmax(dim=1)
+    return finite_logits(subject, images).argmax(dim=1)
 
 
 def _pictures(context: Context, images: Images, best: Tensor, success: Tensor) -> tuple[Artefact, ...]:

@@ -12,7 +12,7 @@ from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApp
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes, replayed
-from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.probes import taken_rightly
 from backdoor_gate.scan.triggers import Images, pairs
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
 from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp
@@ -20,7 +20,6 @@ from backdoor_gate.trigger_facts import Pair, Screening
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
 FEWEST_OF_SOURCE = 3
@@ -66,8 +65,8 @@ class PairInversion:
         subject, before = context.subject, context.subject.passes
         if why := BY_NAME[self.name].needless(subject.num_classes, clean_images=context.probes.clean):
             return NotApplicable(self.name, why, by_candidate=False)
-        optimise, logits = _taken_rightly(subject, context.probes.optimise)
-        held_out, _ = _taken_rightly(subject, context.probes.held_out)
+        optimise, logits = taken_rightly(subject, context.probes.optimise)
+        held_out, _ = taken_rightly(subject, context.probes.held_out)
         sources = _sources(context, optimise, held_out)
         if len(sources) < LEAST_SOURCES * (most := _most_sources(context)):
             reason = f"only {len(sources)} of {most} classes have {FEWEST_OF_SOURCE} images in either half"
@@ -135,20 +134,6 @@ def _most_arms(context: Context) -> int:
 
 def _most_sources(context: Context) -> int:
     return min(context.subject.num_classes, int(context.settings["sources"]))
-
-
-def _taken_rightly(subject: Subject, images: Images) -> tuple[Images, Tensor]:
-    """Return the images whose class the network names, and its logits of them.
-
-    Raises:
-        FloatingPointError: the network's output is not finite.
-    """
-    with torch.no_grad():
-        logits = torch.cat([subject.logits(chunk) for chunk in torch.split(images.images, INFERENCE_CHUNK)])
-    if not logits.isfinite().all():
-        raise FloatingPointError("the network's output is not finite")
-    right = logits.argmax(dim=1) == images.labels
-    return images[right], logits[right]
 
 
 def _sources(context: Context, optimise: Images, held_out: Images) -> Tensor:

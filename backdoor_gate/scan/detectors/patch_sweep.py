@@ -10,7 +10,7 @@ from torch import Tensor
 from backdoor_gate.catalogue import BY_NAME, MOST_SEARCHED
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
 from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.probes import INFERENCE_CHUNK, finite_logits, taken_rightly
 from backdoor_gate.scan.stamps import STYLES, Stamp, Stamper
 from backdoor_gate.trigger_facts import Means
 
@@ -70,7 +70,7 @@ class _Judge(NamedTuple):
     @classmethod
     def of(cls, subject: Subject, images: Images) -> _Judge:
         """Find out what is usual."""
-        return cls(subject, images, _usual(_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0)
+        return cls(subject, images, _usual(finite_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0)
 
     def told(self, way: tuple[int, int], stamper: Stamper, stamp: Stamp) -> tuple[float, float]:
         """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
@@ -78,7 +78,7 @@ class _Judge(NamedTuple):
         clean = self.images.images[self.images.labels == source]
         if not len(clean):
             return 0.0, 0.0
-        before, after = (_leads(_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
+        before, after = (_leads(finite_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
         push = _push(before[:, target].mean(), after[:, target].mean(), self.usual)
         return float(push), float((after[:, target] > 0).float().mean())
 
@@ -117,7 +117,7 @@ class PatchSweep:
         if why := BY_NAME[self.name].needless(classes, clean_images=context.probes.clean):
             return NotApplicable(self.name, why, by_candidate=False)
         halves = context.probes.optimise, context.probes.held_out
-        optimise, held_out = (_taken_rightly(subject, half) for half in halves)
+        optimise, held_out = (taken_rightly(subject, half)[0] for half in halves)
         shown = _shown(optimise, held_out, classes, context.seed)
         if not shown:
             cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
@@ -126,7 +126,7 @@ class PatchSweep:
         starts, swept = _swept(context, stamper, shown), len(_grid(stamper))
         judges = [_Judge.of(subject, held_out)]
         if context.control is not None and (control := context.control()) is not None:
-            judges.append(_Judge.of(control, _taken_rightly(control, held_out)))
+            judges.append(_Judge.of(control, taken_rightly(control, held_out)[0]))
         found = []
         for way, start in starts.items():
             stamp = _nearest(subject, stamper, shown[way[0]], way[1], start)
@@ -173,11 +173,6 @@ def _sizes(stamper: Stamper) -> list[int]:
     return [size for size in SIZES if size <= stamper.largest] or [stamper.largest]
 
 
-def _taken_rightly(subject: Subject, images: Images) -> Images:
-    """Return the images whose class the network names."""
-    return images[_logits(subject, images.images).argmax(dim=1) == images.labels]
-
-
 def _shown(optimise: Images, held_out: Images, classes: int, seed: int) -> dict[int, Tensor]:
     """Return a few images of each source with enough of them; of very many sources, of some drawn at random."""
     told = held_out.labels.bincount(minlength=classes) >= FEWEST_HELD_OUT
@@ -194,14 +189,14 @@ def _swept(context: Context, stamper: Stamper, shown: dict[int, Tensor]) -> dict
     few = [images[:SWEPT_IMAGES] for images in shown.values()]
     images, counts = torch.cat(few), torch.tensor([len(each) for each in few])
     rows = torch.arange(len(few)).repeat_interleave(counts).to(images.device)
-    clean = _logits(subject, images)
+    clean = finite_logits(subject, images)
     before, usual = _by_source(_leads(clean), rows), _usual(clean)  # (S, K)
     best = torch.full_like(before, -torch.inf)
     which = torch.zeros_like(before, dtype=torch.int64)
     size = max(1, INFERENCE_CHUNK // len(images))
     for at in range(0, len(stamps), size):
         some = stamps[at : at + size]
-        after = _leads(_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
+        after = _leads(finite_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
         by_stamp = after.view(len(some), len(images), -1)
         push = torch.stack([_push(before, _by_source(each, rows), usual) for each in by_stamp])
         farthest = push.max(dim=0)
@@ -221,7 +216,7 @@ def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, st
     best = start
     for every_style in (True, False):
         near = stamper.near(best, _sizes(stamper), range(len(STYLES)) if every_style else [best.style])
-        after = _leads(_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
+        after = _leads(finite_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
         best = near[int(after.view(len(near), -1).mean(dim=1).argmax())]
     return best
 
@@ -229,7 +224,7 @@ def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, st
 def _wide(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> float:
     """Return the share of all other classes' images that a patch moves where it moves its source's."""
     others = held_out.images[held_out.labels != found.target][:WIDE_IMAGES]
-    answers = _logits(subject, stamper.put(others, [found.stamp])[0]).argmax(dim=1)
+    answers = finite_logits(subject, stamper.put(others, [found.stamp])[0]).argmax(dim=1)
     return float((answers == found.target).float().mean())
 
 
@@ -240,20 +235,6 @@ def _pictures(subject: Subject, stamper: Stamper, held_out: Images, found: _Foun
     return pictures.of_change(
         subject, lambda images: stamper.put(images, [found.stamp])[0], found.target, clean, found.source
     )
-
-
-@torch.no_grad()
-def _logits(subject: Subject, images: Tensor, *, leading: bool = False) -> Tensor:
-    """Return (N, K) logits.
-
-    Raises:
-        FloatingPointError: they are not finite.
-    """
-    put = subject.leading if leading else subject.logits
-    logits = torch.cat([put(chunk) for chunk in torch.split(images, INFERENCE_CHUNK)])
-    if not logits.isfinite().all():
-        raise FloatingPointError("the network's output is not finite")
-    return logits
 
 
 def _leads(logits: Tensor) -> Tensor:
