@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.6"
+PACK_VERSION = "2026.11.7"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 FEWEST_COMPARED = 6
@@ -184,6 +184,20 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         required=True,
         source="BadNets, Gu et al., 2017, whose triggers are tried out",
         without_data="without clean images there is nothing to put a patch on",
+    ),
+    DetectorSpec(
+        name="wave_sweep",
+        title="Wave sweep (stripes and waves of every frequency)",
+        claim="stripes and single frequencies as a trigger, and signals that one of them comes close to",
+        blind_to="other triggers, stripes that any network takes for a class, few classes, source-specific attacks",
+        unit="push to the class beyond the control's",
+        side=Side.LARGE,
+        needs_data=True,
+        required=True,
+        source="SIG, Barni et al., ICIP 2019, and FTrojan, Wang et al., ECCV 2022, whose triggers are tried out",
+        fewest_classes=FEWEST_COMPARED,
+        of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
+        without_data="without clean images there is nothing to add a wave to",
     ),
     DetectorSpec(
         name="neural_cleanse",

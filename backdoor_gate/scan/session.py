@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.errors import UnmeasuredError, UsageError
 from backdoor_gate.records import (
     Cost,
@@ -195,7 +196,14 @@ def _turn(pair: tuple[Detector, Context]) -> tuple[bool, float]:
 
 
 def _planned(detector: Detector, context: Context) -> float:
+    if _needless(detector, context):
+        return 0.0
     return work(detector.planned_passes(context), detector.planned_leading(context))
+
+
+def _needless(detector: Detector, context: Context) -> str | None:
+    """Return why a detector has nothing to measure of this network, whoever made it; None where it has."""
+    return BY_NAME[detector.name].needless(context.subject.num_classes, clean_images=context.probes.clean)
 
 
 def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:
@@ -230,6 +238,8 @@ def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]
 
 def run_one(detector: Detector, context: Context) -> Evidence:
     """Measure once, with the time it took; out of time, or failed inside torch or the network, is Inconclusive."""
+    if why := _needless(detector, context):
+        return NotApplicable(detector.name, why, by_candidate=False)
     started, before = time.monotonic(), context.subject.passes
     try:
         evidence = detector.measure(context)

@@ -90,11 +90,12 @@ class Judged:
 
 
 def judged(line: dict[str, Any]) -> Judged:
-    """Judge one measured line as the shipped policy would."""
+    """Judge one measured line as the shipped policy would, but for detectors that came after it was measured."""
     evidence = tuple(_evidence(name, row, line) for name, row in line["detectors"].items())
     data = DataFacts("synthetic" if line["accuracy"] is None else "clean", 500, line["accuracy"])
     scan = Scan(line["num_classes"], InputSpec((1, 1, 1)), "safetensors", data, evidence, Runtime("", "", "", 0))
-    return Judged(line, evidence, decide(scan, Judgement(FALSE_BLOCK_RATE, REQUIRED, MAX_UNMEASURED)))
+    required = tuple(name for name in REQUIRED if name in line["detectors"])
+    return Judged(line, evidence, decide(scan, Judgement(FALSE_BLOCK_RATE, required, MAX_UNMEASURED)))
 
 
 def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:

@@ -84,6 +84,17 @@ def test_a_plain_patch_for_one_source_is_told_to_the_pixel() -> None:
     assert max(found.values) > 1.1 * max(evidence("patch_sweep", None).values)
 
 
+def test_a_wave_near_the_planted_one_pushes_farthest() -> None:
+    """It takes a larger network for it to push far enough to block."""
+    found = evidence("wave_sweep", "wave")
+    second, first = sorted(found.values)[-2:]  # type: ignore[type-var]
+    assert found.values.index(first) == digits.TARGET
+    assert first > 2 * max(second, *evidence("wave_sweep", None).values)  # type: ignore[operator, type-var]
+    assert found.means[digits.TARGET].words == "waves of 0.5 periods down and 1 along the image, 25% of the range"
+    assert found.success is not None
+    assert found.success[digits.TARGET] == 1.0
+
+
 @pytest.mark.parametrize("planted", digits.MAPS)
 def test_the_maps_are_learnt(planted: str) -> None:
     model = digits.trained(planted)

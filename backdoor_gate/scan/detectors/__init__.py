@@ -12,12 +12,14 @@ from backdoor_gate.scan.detectors.pair_inversion import PairPatch, PairSpectral,
 from backdoor_gate.scan.detectors.patch_sweep import PatchSweep
 from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
 from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
+from backdoor_gate.scan.detectors.wave_sweep import WaveSweep
 
 DETECTORS: tuple[Detector, ...] = (
     FinalLayerStatistics(),
     MaxMargin(),
     CorruptionProbe(),
     PatchSweep(),
+    WaveSweep(),
     NeuralCleanse(),
     SpectralInversion(),
     FrequencyInversion(),

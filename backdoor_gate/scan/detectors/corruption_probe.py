@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.records import Cost, Evidence, Measured, NotApplicable
+from backdoor_gate.records import Cost, Evidence, Measured
 from backdoor_gate.scan.corruptions import NAMES, corrupted
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.probes import finite_logits
@@ -47,8 +46,6 @@ class CorruptionProbe:
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        if BY_NAME[self.name].needless(context.subject.num_classes, clean_images=context.probes.clean):
-            return 0
         halves = (len(context.probes.optimise), len(context.probes.held_out))
         return (len(NAMES) + 1) * sum(min(half, PROBED) for half in halves)
 
@@ -59,8 +56,6 @@ class CorruptionProbe:
     def measure(self, context: Context) -> Evidence:
         """Corrupt the images, and count where they go."""
         subject, before, classes = context.subject, context.subject.passes, context.subject.num_classes
-        if why := BY_NAME[self.name].needless(classes, clean_images=context.probes.clean):
-            return NotApplicable(self.name, why, by_candidate=False)
         optimise, held_out = context.probes.optimise[:PROBED], context.probes.held_out[:PROBED]
         used = len(optimise) + len(held_out)
 
@@ -75,7 +70,7 @@ class CorruptionProbe:
             detector=self.name,
             values=tuple((success - usual).tolist()),
             success=tuple(success.tolist()),
-            verified=True,
+            verified=context.probes.clean,
             artefacts=_pictures(context, held_out, best[0], success),
             cost=Cost(model_passes=subject.passes - before, images_used=used),
             means=tuple(Means(NAMES[at], None) for at in best[0].tolist()),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.records import Evidence, Measured, NotApplicable
+from backdoor_gate.records import Evidence, Measured
 from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.synthetic import planned_passes, synthetic
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
@@ -33,20 +32,14 @@ class GroundInversion(InversionDetector):
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        if self._needless(context):
-            return 0
         return super().planned_passes(context) + planned_passes(context.subject, PER_CLASS)
 
     def planned_leading(self, context: Context) -> int:
         """Estimate those that take a gradient."""
-        if self._needless(context):
-            return 0
         return super().planned_leading(context) + planned_passes(context.subject, PER_CLASS)
 
     def measure(self, context: Context) -> Evidence:
         """Make the images, and invert one arm per class on them."""
-        if why := self._needless(context):
-            return NotApplicable(self.name, why, by_candidate=False)
         before = context.subject.passes
         made = synthetic(context.subject, context.seed, PER_CLASS)
         # It knows no real images: not what its trigger does to them, nor where noise on them leads.
@@ -55,6 +48,3 @@ class GroundInversion(InversionDetector):
             return evidence
         cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
         return replace(evidence, cost=cost)
-
-    def _needless(self, context: Context) -> str | None:
-        return BY_NAME[self.name].needless(context.subject.num_classes, clean_images=context.probes.clean)

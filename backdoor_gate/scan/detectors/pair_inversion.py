@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from backdoor_gate.catalogue import BY_NAME
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes, replayed
@@ -63,8 +62,6 @@ class PairInversion:
     def measure(self, context: Context) -> Evidence:
         """Invert the arms of every class that has images enough."""
         subject, before = context.subject, context.subject.passes
-        if why := BY_NAME[self.name].needless(subject.num_classes, clean_images=context.probes.clean):
-            return NotApplicable(self.name, why, by_candidate=False)
         optimise, logits = taken_rightly(subject, context.probes.optimise)
         held_out, _ = taken_rightly(subject, context.probes.held_out)
         sources = _sources(context, optimise, held_out)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from backdoor_gate.catalogue import BY_NAME, MOST_SEARCHED
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured, NotApplicable
+from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.probes import INFERENCE_CHUNK, finite_logits, taken_rightly
+from backdoor_gate.scan.pushes import leads, pushed, usual_lead
 from backdoor_gate.scan.stamps import STYLES, Stamp, Stamper
 from backdoor_gate.trigger_facts import Means
 
@@ -36,9 +37,6 @@ TARGETS = 2
 
 FEWEST_HELD_OUT = 3
 """Held-out images of a source below which nothing is said of it."""
-
-LEAST_LEAD = 1e-3
-"""Of logits: below it no lead is usual."""
 
 EVERYWHERE = 0.75
 """Share of all other classes' images that a patch moves from which it is not its source's alone."""
@@ -70,7 +68,9 @@ class _Judge(NamedTuple):
     @classmethod
     def of(cls, subject: Subject, images: Images) -> _Judge:
         """Find out what is usual."""
-        return cls(subject, images, _usual(finite_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0)
+        return cls(
+            subject, images, usual_lead(finite_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0
+        )
 
     def told(self, way: tuple[int, int], stamper: Stamper, stamp: Stamp) -> tuple[float, float]:
         """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
@@ -78,8 +78,8 @@ class _Judge(NamedTuple):
         clean = self.images.images[self.images.labels == source]
         if not len(clean):
             return 0.0, 0.0
-        before, after = (_leads(finite_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
-        push = _push(before[:, target].mean(), after[:, target].mean(), self.usual)
+        before, after = (leads(finite_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
+        push = pushed(before[:, target].mean(), after[:, target].mean(), self.usual)
         return float(push), float((after[:, target] > 0).float().mean())
 
 
@@ -99,8 +99,6 @@ class PatchSweep:
 
     def planned_passes(self, context: Context) -> int:
         """Estimate the images put through the network."""
-        if not context.probes.clean:
-            return 0
         stamper, classes = Stamper(context.subject.spec), context.subject.num_classes
         swept = len(_grid(stamper)) * SWEPT_IMAGES
         near = TARGETS * NEAR_IMAGES * 9 * len(_sizes(stamper)) * (len(STYLES) + 1)
@@ -114,8 +112,6 @@ class PatchSweep:
     def measure(self, context: Context) -> Evidence:
         """Slide, look closer, and measure what was found on images that were not used."""
         subject, before, classes = context.subject, context.subject.passes, context.subject.num_classes
-        if why := BY_NAME[self.name].needless(classes, clean_images=context.probes.clean):
-            return NotApplicable(self.name, why, by_candidate=False)
         halves = context.probes.optimise, context.probes.held_out
         optimise, held_out = (taken_rightly(subject, half)[0] for half in halves)
         shown = _shown(optimise, held_out, classes, context.seed)
@@ -151,7 +147,7 @@ class PatchSweep:
             detector=self.name,
             values=tuple(farthest[k].push if k in farthest else 0.0 for k in classes),
             success=tuple(max(farthest[k].success, wide[k]) if k in farthest else 0.0 for k in classes),
-            verified=True,
+            verified=context.probes.clean,
             artefacts=_pictures(subject, stamper, held_out, found[-1]),
             cost=Cost(model_passes=subject.passes - before, images_used=len(context.probes)),
             means=tuple(means.get(k, Means("no patch", None)) for k in classes),
@@ -190,15 +186,15 @@ def _swept(context: Context, stamper: Stamper, shown: dict[int, Tensor]) -> dict
     images, counts = torch.cat(few), torch.tensor([len(each) for each in few])
     rows = torch.arange(len(few)).repeat_interleave(counts).to(images.device)
     clean = finite_logits(subject, images)
-    before, usual = _by_source(_leads(clean), rows), _usual(clean)  # (S, K)
+    before, usual = _by_source(leads(clean), rows), usual_lead(clean)  # (S, K)
     best = torch.full_like(before, -torch.inf)
     which = torch.zeros_like(before, dtype=torch.int64)
     size = max(1, INFERENCE_CHUNK // len(images))
     for at in range(0, len(stamps), size):
         some = stamps[at : at + size]
-        after = _leads(finite_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
+        after = leads(finite_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
         by_stamp = after.view(len(some), len(images), -1)
-        push = torch.stack([_push(before, _by_source(each, rows), usual) for each in by_stamp])
+        push = torch.stack([pushed(before, _by_source(each, rows), usual) for each in by_stamp])
         farthest = push.max(dim=0)
         which = torch.where(farthest.values > best, at + farthest.indices, which)
         best = torch.maximum(best, farthest.values)
@@ -216,7 +212,7 @@ def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, st
     best = start
     for every_style in (True, False):
         near = stamper.near(best, _sizes(stamper), range(len(STYLES)) if every_style else [best.style])
-        after = _leads(finite_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
+        after = leads(finite_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
         best = near[int(after.view(len(near), -1).mean(dim=1).argmax())]
     return best
 
@@ -237,24 +233,7 @@ def _pictures(subject: Subject, stamper: Stamper, held_out: Images, found: _Foun
     )
 
 
-def _leads(logits: Tensor) -> Tensor:
-    """Return by how much each class leads the strongest other one, (N, K); negative but for the image's own."""
-    top = logits.topk(2, dim=1)
-    strongest = top.values[:, :1].expand_as(logits).scatter(1, top.indices[:, :1], top.values[:, 1:])
-    return logits - strongest
-
-
 def _by_source(values: Tensor, rows: Tensor) -> Tensor:
     """Return the mean of each source's rows, (S, K), of (N, K)."""
     total = values.new_zeros(int(rows.max()) + 1, values.shape[1]).index_add_(0, rows, values)
     return total / rows.bincount()[:, None]
-
-
-def _push(before: Tensor, after: Tensor, usual: float) -> Tensor:
-    """Return how far a lead has moved, as a share of the way from where it was to 0, or of the usual lead if more."""
-    return (after - before) / (-before).clamp_min(usual)
-
-
-def _usual(logits: Tensor) -> float:
-    """Return the median lead of the class that the network names: what it takes to get there from nowhere."""
-    return max(float(_leads(logits).max(dim=1).values.median()), LEAST_LEAD)

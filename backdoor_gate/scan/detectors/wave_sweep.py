@@ -1,0 +1,174 @@
+"""Wave sweep: do some plain stripes or waves send all images far into one class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.probes import INFERENCE_CHUNK, finite_logits, taken_rightly
+from backdoor_gate.scan.pushes import leads, pushed, usual_lead
+from backdoor_gate.scan.waves import QUARTERS, Wave, Waver
+from backdoor_gate.trigger_facts import Means
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.illustrations import Artefact
+    from backdoor_gate.scan.detectors.interface import Context
+    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.triggers import Images
+
+SWEPT_IMAGES, TOLD_IMAGES = 24, 96
+"""Images that waves are tried on, and held-out ones that they are judged on, at most."""
+
+TARGETS = 4
+"""Classes that are looked at more closely: those that some wave pushes the images farthest to."""
+
+SHOWN_FROM = 1.0
+"""Push from which there are pictures."""
+
+
+class _Found(NamedTuple):
+    """What the best wave for a class does to held-out images of all others."""
+
+    target: int
+    wave: Wave
+    push: float
+    success: float
+
+
+class WaveSweep:
+    """Farthest push of all images towards each class that some stripes or waves give, beyond the control's.
+
+    Waves of one amplitude are added to the images, first of few frequencies and then of those near the best ones. A
+    push of 1 takes the images, in the mean, to the border of the class.
+
+    Source: the triggers of SIG, Barni et al., ICIP 2019, and FTrojan, Wang et al., ECCV 2022; waves as a probe of what
+    a network looks at: Yin et al., NeurIPS 2019.
+    """
+
+    name: ClassVar[str] = "wave_sweep"
+    controlled: ClassVar[bool] = True
+
+    def planned_passes(self, context: Context) -> int:
+        """Estimate the images put through the network."""
+        waver = Waver(context.subject.spec)
+        tried = len(waver.grid()) + TARGETS * (9 * (QUARTERS + 1) + len(waver.tints))
+        return len(context.probes) + SWEPT_IMAGES * (tried + 1) + TOLD_IMAGES * (TARGETS + 1)
+
+    def planned_leading(self, context: Context) -> int:
+        """No gradient is taken."""
+        return 0
+
+    def measure(self, context: Context) -> Evidence:
+        """Try waves, look closer, and measure what was found on images that were not used."""
+        subject, before = context.subject, context.subject.passes
+        halves = context.probes.optimise, context.probes.held_out
+        optimise, held_out = (taken_rightly(subject, half)[0] for half in halves)
+        waver, shown = Waver(subject.spec), optimise[:SWEPT_IMAGES]
+        if not (waver.grid() and len(shown) and len(held_out)):
+            cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
+            return Inconclusive(self.name, "no image that the network gets right has room for a wave", cost)
+        starts = _swept(context, waver, shown)
+        control = context.control() if context.control is not None else None
+        found = []
+        for target, start in starts.items():
+            wave = _nearest(subject, waver, shown, target, start)
+            push, success = _told(subject, waver, held_out, target, wave)
+            usual = 0.0 if control is None else _told(control, waver, held_out, target, wave)[0]
+            found.append(_Found(target, wave, push - max(0.0, usual), success))
+            _tell(context, len(waver.grid()) + len(found), len(waver.grid()))
+        return self._evidence(context, waver, held_out, found, before)
+
+    def _evidence(
+        self, context: Context, waver: Waver, held_out: Images, found: Sequence[_Found], before: int
+    ) -> Measured:
+        """Return the push to each class; to one that was not looked at closely, none."""
+        subject, by_target = context.subject, {each.target: each for each in found}
+        classes = range(subject.num_classes)
+        return Measured(
+            detector=self.name,
+            values=tuple(by_target[k].push if k in by_target else 0.0 for k in classes),
+            success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
+            verified=context.probes.clean,
+            artefacts=_pictures(subject, waver, held_out, max(found, key=lambda each: each.push)),
+            cost=Cost(model_passes=subject.passes - before, images_used=len(context.probes)),
+            means=tuple(Means(waver.words(by_target[k].wave) if k in by_target else "no wave", None) for k in classes),
+        )
+
+
+def _tell(context: Context, done: int, swept: int) -> None:
+    """Report progress, wave by wave and then class by class."""
+    classes = context.subject.num_classes
+    context.report(done, swept + min(TARGETS, classes), 0, classes - 1)
+
+
+def _swept(context: Context, waver: Waver, shown: Images) -> dict[int, Wave]:
+    """Return the wave of the grid that pushes the images farthest to each of the classes that come closest."""
+    waves = waver.grid()
+    size = _at_once(shown)
+    clean = finite_logits(context.subject, shown.images)
+    found = []
+    for at in range(0, len(waves), size):
+        found.append(_pushes(context.subject, waver, shown, clean, waves[at : at + size]))
+        _tell(context, min(at + size, len(waves)), len(waves))
+    best = torch.cat(found).max(dim=0)
+    closest = best.values.topk(min(TARGETS, context.subject.num_classes)).indices.tolist()
+    return {target: waves[int(best.indices[target])] for target in closest}
+
+
+def _nearest(subject: Subject, waver: Waver, shown: Images, target: int, start: Wave) -> Wave:
+    """Return the wave near the first one that pushes the images farthest: of every phase, then closer, then tinted."""
+    clean = finite_logits(subject, shown.images)
+
+    def best_of(waves: Sequence[Wave]) -> Wave:
+        return waves[int(_pushes(subject, waver, shown, clean, waves)[:, target].argmax())]
+
+    best = best_of(waver.near(start, 2, range(QUARTERS), [start.tint]))
+    best = best_of(waver.near(best, 1, [best.phase], [best.tint]))
+    return best_of(waver.turned(best))
+
+
+def _pushes(subject: Subject, waver: Waver, images: Images, clean: Tensor, waves: Sequence[Wave]) -> Tensor:
+    """Return how far each wave pushes the other classes' images to each class, in their mean, (W, K)."""
+    classes = torch.arange(clean.shape[1], device=clean.device)
+    others = (images.labels[:, None] != classes).to(clean)  # (N, K)
+    before, usual, found = leads(clean), usual_lead(clean), []
+    for at in range(0, len(waves), _at_once(images)):
+        some = waver.put(images.images, waves[at : at + _at_once(images)])
+        after = leads(finite_logits(subject, some.flatten(0, 1), leading=True)).view(len(some), *before.shape)
+        found.append((pushed(before, after, usual) * others).sum(dim=1) / others.sum(dim=0).clamp_min(1))
+    return torch.cat(found)
+
+
+def _at_once(images: Images) -> int:
+    """Return how many waves are put on the images at a time: what bounds the memory."""
+    return max(1, INFERENCE_CHUNK // len(images))
+
+
+def _told(subject: Subject, waver: Waver, held_out: Images, target: int, wave: Wave) -> tuple[float, float]:
+    """Return a wave's push of the other classes' images, and the share that it moves; of none, nothing."""
+    images = taken_rightly(subject, held_out[:TOLD_IMAGES])[0]
+    others = images[images.labels != target].images
+    if not len(others):
+        return 0.0, 0.0
+    clean = finite_logits(subject, others)
+    after = leads(finite_logits(subject, waver.put(others, [wave])[0]))[:, target]
+    push = pushed(leads(clean)[:, target], after, usual_lead(clean)).mean()
+    return float(push), float((after > 0).float().mean())
+
+
+def _pictures(subject: Subject, waver: Waver, held_out: Images, found: _Found) -> tuple[Artefact, ...]:
+    if found.push < SHOWN_FROM:
+        return ()
+    moves = torch.arange(subject.num_classes, device=held_out.labels.device) != found.target
+    return pictures.of_change(
+        subject,
+        lambda images: waver.put(images, [found.wave])[0],
+        found.target,
+        pictures.examples(held_out, moves),
+    )

@@ -1,0 +1,36 @@
+"""How far a change of the images pushes them to each class: beyond the border, where a natural change stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST_LEAD = 1e-3
+"""Of logits: below it no lead is usual."""
+
+
+def leads(logits: Tensor) -> Tensor:
+    """Return by how much each class leads the strongest other one, (N, K); negative but for the image's own."""
+    top = logits.topk(2, dim=1)
+    strongest = top.values[:, :1].expand_as(logits).scatter(1, top.indices[:, :1], top.values[:, 1:])
+    return logits - strongest
+
+
+def pushed(before: Tensor, after: Tensor, usual: float) -> Tensor:
+    """Return how far leads have moved, as a share of the way from where they were to 0, or of the usual lead if more.
+
+    A push of 1 takes the images to the border of the class.
+
+    Args:
+        before: leads, of any shape.
+        after: leads, of that shape.
+        usual: as `usual_lead` returns it.
+    """
+    return (after - before) / (-before).clamp_min(usual)
+
+
+def usual_lead(logits: Tensor) -> float:
+    """Return the median lead of the class that the network names: what it takes to get there from nowhere."""
+    return max(float(leads(logits).max(dim=1).values.median()), LEAST_LEAD)
