@@ -93,13 +93,13 @@ class Waver:
         return (images[None] + AMPLITUDE * extent * patterns[:, None]).clamp(self._spec.low, self._spec.high)
 
     def words(self, wave: Wave) -> str:
-        """Return what a wave is."""
+        """Return what is done to the images."""
         periods, way = (wave.columns / 2, "along") if wave.columns else (wave.rows / 2, "down")
         kind = f"stripes of {periods:g} period{'' if periods == 1 else 's'} {way} the image"
         if wave.rows and wave.columns:
             kind = f"waves of {wave.rows / 2:g} periods down and {periods:g} along the image"
         tint = "" if wave.tint == 0 else f" in {list(TINTS)[wave.tint]}"
-        return f"{kind}{tint}, {AMPLITUDE:.0%} of the range"
+        return f"adding {kind}{tint} at {AMPLITUDE:.0%} of the range"
 
     def turned(self, wave: Wave) -> list[Wave]:
         """Return the wave in every tint."""

@@ -90,7 +90,9 @@ def test_a_wave_near_the_planted_one_pushes_farthest() -> None:
     second, first = sorted(found.values)[-2:]  # type: ignore[type-var]
     assert found.values.index(first) == digits.TARGET
     assert first > 2 * max(second, *evidence("wave_sweep", None).values)  # type: ignore[operator, type-var]
-    assert found.means[digits.TARGET].words == "waves of 0.5 periods down and 1 along the image, 25% of the range"
+    assert (
+        found.means[digits.TARGET].words == "adding waves of 0.5 periods down and 1 along the image at 25% of the range"
+    )
     assert found.success is not None
     assert found.success[digits.TARGET] == 1.0
 

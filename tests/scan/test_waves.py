@@ -95,10 +95,13 @@ def test_tints_change_no_brightness() -> None:
 @pytest.mark.parametrize(
     ("wave", "words"),
     [
-        (Wave(0, 12), "stripes of 6 periods along the image, 25% of the range"),
-        (Wave(2, 0), "stripes of 1 period down the image, 25% of the range"),
-        (Wave(5, 0), "stripes of 2.5 periods down the image, 25% of the range"),
-        (Wave(15, 31, 2, 1), "waves of 7.5 periods down and 15.5 along the image in blue and red, 25% of the range"),
+        (Wave(0, 12), "adding stripes of 6 periods along the image at 25% of the range"),
+        (Wave(2, 0), "adding stripes of 1 period down the image at 25% of the range"),
+        (Wave(5, 0), "adding stripes of 2.5 periods down the image at 25% of the range"),
+        (
+            Wave(15, 31, 2, 1),
+            "adding waves of 7.5 periods down and 15.5 along the image in blue and red at 25% of the range",
+        ),
     ],
 )
 def test_a_wave_in_words(wave: Wave, words: str) -> None:
