@@ -43,7 +43,7 @@ def test_the_one_source_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRIED)
 def test_at_the_limit_it_blocks_and_below_not(name: str) -> None:
-    limit = SCALES[name].at_least
+    limit = SCALES[name].at_least or SCALES[name].least_apart
     assert limit is not None
     for value, blocks in ((limit, True), (limit - 1e-6, False)):
         found = with_values(name, [value if k == 4 else each for k, each in enumerate(CLEAN[name])])
@@ -91,7 +91,21 @@ def test_what_moves_too_few_images_is_nothing(name: str) -> None:
     assert not judged(planted(name, success=WORKING_SUCCESS - 1e-6)).blocking
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize(
+    ("values", "suspects"),
+    [
+        ([0.5] * 8 + [1.9, 4.2], (9,)),
+        ([0.5] * 8 + [3.9, 6.1], ()),  # stripes that clean networks take for a lorry
+        ([0.1] * 8 + [0.6, 2.1], ()),  # and those that they take for an 8
+        ([0.5] * 8 + [4.1, 9.2], (9,)),
+        ([0.5] * 3 + [4.2], ()),  # of few classes there is no next to speak of
+    ],
+)
+def test_a_wave_has_to_push_far_and_farther_than_others(values: list[float], suspects: tuple[int, ...]) -> None:
+    assert judged(with_values("wave_sweep", values)).suspect_classes == suspects
+
+
+@pytest.mark.parametrize("name", ["corruption_probe", "patch_sweep"])
 def test_of_two_classes_it_is_the_same(name: str) -> None:
     assert judged(with_values(name, [0.0, PLANTED[name]])).suspect_classes == (1,)
     assert not judged(with_values(name, list(CLEAN[name][:2]))).blocking
