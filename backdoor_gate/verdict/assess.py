@@ -14,12 +14,13 @@ from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_a
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of, why_large, why_small
 from backdoor_gate.verdict.screened import completed
-from backdoor_gate.verdict.statistics import critical_value, outlier
+from backdoor_gate.verdict.statistics import LEAST_SPREAD, critical_value, outlier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from backdoor_gate.verdict.comparison import Comparison
+    from backdoor_gate.verdict.statistics import Outlier
 
 WORKING_SUCCESS = 0.85
 """Share of held-out images that a trigger must send to its class before it counts as one."""
@@ -143,15 +144,21 @@ def _with_index(
         scale: of the detector.
         rate: its false-block rate.
     """
-    small = spec.side is Side.SMALL
-    on_scale = [logarithm(value) if scale.logarithm else value for value in values]
-    found = outlier(on_scale, small=small)
+    found = most_extreme(values, spec, scale)
     threshold = critical_value(len(values), rate) if len(values) >= FEWEST_COMPARED else None
     if found is None:
         return replace(result, threshold=threshold)
     if not scale.outliers:
         return replace(result, anomaly_index=found.index)
     return replace(result, anomaly_index=found.index, threshold=threshold, p_value=found.p_value)
+
+
+def most_extreme(values: Sequence[float | None], spec: DetectorSpec, scale: Scale) -> Outlier | None:
+    """Return the most extreme class on the scale on which a clean network's are near normal; None as of `outlier`."""
+    small = spec.side is Side.SMALL
+    if not scale.logarithm:
+        return outlier(values, small=small)
+    return outlier([logarithm(value) for value in values], small=small, least_spread=LEAST_SPREAD)
 
 
 def logarithm(value: float | None) -> float | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.assess import WORKING_SUCCESS, logarithm, works
+from backdoor_gate.verdict.assess import WORKING_SUCCESS, most_extreme, works
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
 from backdoor_gate.verdict.control import TINY, is_natural
@@ -26,7 +26,7 @@ from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limits, pair_scale_of, scale_of, small_limits
 from backdoor_gate.verdict.screened import completed
-from backdoor_gate.verdict.statistics import critical_value, outlier
+from backdoor_gate.verdict.statistics import critical_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -179,8 +179,7 @@ def _index_score(evidence: Measured, index_rate: float) -> float | None:
     """Return the logarithm of the anomaly index's ratio to its critical value; None where there is no index."""
     spec, scale = BY_NAME[evidence.detector], scale_of(evidence)
     values = ordinary(evidence)
-    on_scale = [logarithm(value) if scale.logarithm else value for value in values]
-    found = outlier(on_scale, small=spec.side is Side.SMALL)
+    found = most_extreme(values, spec, scale)
     if found is None or not scale.outliers:
         return None
     return math.log(max(found.index, TINY) / critical_value(len(values), index_rate))

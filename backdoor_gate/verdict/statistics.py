@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 CONSISTENCY = 1.4826
 """Makes the MAD of a normal sample estimate its standard deviation."""
 
+LEAST_SPREAD = 0.2
+"""Least standard deviation of the logarithms of a clean network's strengths: where half of its classes happen to
+lie closer together, an ordinary class would stand far out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
@@ -42,13 +46,14 @@ class Outlier:
     p_value: float
 
 
-def outlier(values: Sequence[float | None], *, small: bool) -> Outlier | None:
+def outlier(values: Sequence[float | None], *, small: bool, least_spread: float = 0.0) -> Outlier | None:
     """Return the most extreme class on the suspicious side.
 
     Args:
         values: (K,) on a scale where a clean model's classes are near normal (a logarithm); None is right-censored:
             known only to be larger than all others.
         small: whether small values are suspicious, or large ones.
+        least_spread: standard deviation that is taken where the classes' own is smaller.
 
     Returns:
         None where the index is undefined: fewer than FEWEST_COMPARED, half or more censored (median and spread are then
@@ -66,6 +71,7 @@ def outlier(values: Sequence[float | None], *, small: bool) -> Outlier | None:
     spread = CONSISTENCY * float(np.median(np.abs(known - middle)))
     if not (math.isfinite(middle) and math.isfinite(spread) and spread > 0):
         return None
+    spread = max(spread, least_spread)
     deviation = (middle - known) if small else (known - middle)
     at = int(np.argmax(deviation))
     index = float(deviation[at]) / spread

@@ -64,7 +64,7 @@ PLANTED = {
     "frequency_inversion": 0.3,
     "ground_inversion": 0.06,
     "warp_inversion": 0.2,
-    "generator_inversion": 0.05,
+    "generator_inversion": 0.04,
 }
 """Values that no clean class has, for a network of ten classes."""
 

@@ -33,6 +33,24 @@ def test_the_index_is_the_one_of_the_literature(values: list[float], small: bool
     assert found.p_value == p_value(found.index, len(values))
 
 
+def test_classes_that_happen_to_lie_close_make_no_outlier_of_an_ordinary_one() -> None:
+    """Of a clean network for CIFAR-10: the last is 0.3 of the median class, which is no limit's, at an index of 21."""
+    values = np.log([2.858, 1.163, 2.074, 2.125, 2.079, 2.151, 1.032, 2.133, 2.002, 0.624]).tolist()
+    narrow, wide = outlier(values, small=True), outlier(values, small=True, least_spread=0.2)
+    assert narrow is not None
+    assert wide is not None
+    assert narrow.index > critical_value(10, 0.001) > wide.index
+    assert wide.class_index == narrow.class_index == 9
+
+
+@given(NUMBERS, st.floats(0, 9))
+def test_a_least_spread_never_raises_the_index(values: list[float], least: float) -> None:
+    found, floored = outlier(values, small=True), outlier(values, small=True, least_spread=least)
+    assert (found is None) == (floored is None)
+    if found is not None and floored is not None:
+        assert 0 <= floored.index <= found.index
+
+
 @given(NUMBERS)
 def test_censoring_large_values_leaves_the_index_alone(values: list[float]) -> None:
     middle = np.median(values)
