@@ -60,4 +60,5 @@ def _details(spec: DetectorSpec) -> str:
 
 
 def _wrapped(label: str, text: str) -> str:
-    return textwrap.fill(text, 100, initial_indent=label, subsequent_indent=" " * len(label))
+    after = " " * len(label)
+    return textwrap.fill(text, 100, initial_indent=label, subsequent_indent=after, break_on_hyphens=False)
