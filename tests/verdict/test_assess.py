@@ -169,3 +169,9 @@ def test_a_margin_is_large_against_the_next_class_only() -> None:
     assert why_large(scale, [20.0, large], 1, "", few=True) is None
     assert why_large(scale, [-20.0, -1.0], 1, "", few=False) is None
     assert why_large(scale, [None, 5.0], 1, "", few=False) is None
+
+
+def test_where_the_classes_happen_to_lie_close_an_ordinary_one_does_not_block() -> None:
+    """Those of a clean network for CIFAR-10, whose last class has an index of 21 in its own MAD."""
+    values = [2.858, 1.163, 2.074, 2.125, 2.079, 2.151, 1.032, 2.133, 2.002, 0.624]
+    assert not judged(with_values("ground_inversion", values), rate=0.01 / 6).blocking  # six have an index

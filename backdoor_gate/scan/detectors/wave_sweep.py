@@ -73,15 +73,16 @@ class WaveSweep:
         if not (waver.grid() and len(shown) and len(held_out)):
             cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
             return Inconclusive(self.name, "no image that the network gets right has room for a wave", cost)
-        starts = _swept(context, waver, shown)
-        control = context.control() if context.control is not None else None
+        starts, swept = _swept(context, waver, shown), len(waver.grid())
+        told = [(subject, held_out[:TOLD_IMAGES])]
+        if context.control is not None and (control := context.control()) is not None:
+            told.append((control, taken_rightly(control, held_out[:TOLD_IMAGES])[0]))
         found = []
         for target, start in starts.items():
             wave = _nearest(subject, waver, shown, target, start)
-            push, success = _told(subject, waver, held_out, target, wave)
-            usual = 0.0 if control is None else _told(control, waver, held_out, target, wave)[0]
-            found.append(_Found(target, wave, push - max(0.0, usual), success))
-            _tell(context, len(waver.grid()) + len(found), len(waver.grid()))
+            (push, success), *usual = (_told(*each, waver, target, wave) for each in told)
+            found.append(_Found(target, wave, push - max([0.0, *(known for known, _ in usual)]), success))
+            _tell(context, swept + len(found), swept)
         return self._evidence(context, waver, held_out, found, before)
 
     def _evidence(
@@ -150,9 +151,8 @@ def _at_once(images: Images) -> int:
     return max(1, INFERENCE_CHUNK // len(images))
 
 
-def _told(subject: Subject, waver: Waver, held_out: Images, target: int, wave: Wave) -> tuple[float, float]:
+def _told(subject: Subject, images: Images, waver: Waver, target: int, wave: Wave) -> tuple[float, float]:
     """Return a wave's push of the other classes' images, and the share that it moves; of none, nothing."""
-    images = taken_rightly(subject, held_out[:TOLD_IMAGES])[0]
     others = images[images.labels != target].images
     if not len(others):
         return 0.0, 0.0
