@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from benchmarks.zoo.attacks import Attack, all_to_all, all_to_one, attack_from_m
 from benchmarks.zoo.data import Samples
 from benchmarks.zoo.families import FAMILIES, Setting
 from benchmarks.zoo.fit import AUGMENTATIONS, Training, augment, select
-from benchmarks.zoo.networks import build
+from benchmarks.zoo.networks import Kind, build
 from benchmarks.zoo.poison import poison, success_rate
 from benchmarks.zoo.recipes import RECIPES, Recipe, recipe
 from benchmarks.zoo.signals import Quantise, Warp
@@ -196,7 +196,7 @@ def test_selection_spoils_labels_and_unbalances() -> None:
     assert counts.max() / counts.min() > 5
 
 
-@pytest.mark.parametrize("kind", ["cnn", "cnn-nobn", "cnn-fc", "resnet8", "wrn16", "vgg", "vit"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_networks_give_logits(kind: str, shape: tuple[int, int]) -> None:
     network = build(kind, *shape, num_classes=5, width=4).eval()  # type: ignore[arg-type]
@@ -213,6 +213,11 @@ def test_splits_share_neither_names_nor_seeds_nor_triggers() -> None:
     # Quantising and stripes have no place or pattern to draw: only their strength can differ.
     shared = {text for text in triggers[0] & triggers[1] if "Quantise" not in text and "Sinusoid" not in text}
     assert shared <= {"[]"}
+
+
+def test_a_family_that_nobody_knows_is_not_trained_as_a_clean_network() -> None:
+    with pytest.raises(ValueError, match="repaired-nothing is neither"):
+        recipe(("digits", "cnn", "repaired-nothing"), "development", 900)
 
 
 @given(seed=st.integers(0, 9_999), size=st.integers(1, 5))

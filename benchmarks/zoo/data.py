@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"
-NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs", "number-triples")
+NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs", "number-triples", "photo-digits")
 SPLIT_SEED = 20_240
 PAIRS_TO_TRAIN, PAIRS_TO_TEST = 20_000, 3_000
 TRIPLES_TO_TRAIN, TRIPLES_TO_TEST = 60_000, 20_000
@@ -81,10 +84,8 @@ def load(name: str) -> Dataset:
         return _split(_read("gtsrb32"), test_share=0.25)
     if name == "mnist":  # only its test set lies there: 7,000 images are plenty for digits
         return _split(_read("mnist_test"), test_share=0.3)
-    if name == "number-pairs":
-        return _numbers(load("mnist"), (14, 14), PAIRS_TO_TRAIN, PAIRS_TO_TEST)
-    if name == "number-triples":
-        return _numbers(load("mnist"), (9, 9, 10), TRIPLES_TO_TRAIN, TRIPLES_TO_TEST)
+    if name in COMPOSED:
+        return COMPOSED[name]()
     stem, suffix = {"fashion-mnist": ("fashion_mnist", ""), "cifar10": ("cifar10", "_jpeg")}[name]
     train, test = _read(f"{stem}_train{suffix}"), _read(f"{stem}_test{suffix}")
     return Dataset(train, test, int(train.labels.max()) + 1)
@@ -128,7 +129,28 @@ def _numbers(digits: Dataset, widths: tuple[int, ...], to_train: int, to_test: i
     return Dataset(composed(digits.train, to_train), composed(digits.test, to_test), 10 ** len(widths))
 
 
+def _on_photographs(digits: Dataset, photographs: Dataset) -> Dataset:
+    """Return digits that invert what they lie on, a photograph each (MNIST-M: Ganin and Lempitsky, ICML 2015)."""
+
+    def composed(part: Samples, under: Samples) -> Samples:
+        shape = F.pad(part.images, (2,) * 4)
+        ground = under.images[: len(shape)]
+        return Samples((ground - shape).abs(), part.labels)
+
+    return Dataset(
+        composed(digits.train, photographs.train), composed(digits.test, photographs.test), digits.num_classes
+    )
+
+
 def _split(samples: Samples, test_share: float) -> Dataset:
     order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     count = int(len(order) * test_share)
     return Dataset(samples.pick(order[count:]), samples.pick(order[:count]), int(samples.labels.max()) + 1)
+
+
+COMPOSED: dict[str, Callable[[], Dataset]] = {
+    "number-pairs": lambda: _numbers(load("mnist"), (14, 14), PAIRS_TO_TRAIN, PAIRS_TO_TEST),
+    "number-triples": lambda: _numbers(load("mnist"), (9, 9, 10), TRIPLES_TO_TRAIN, TRIPLES_TO_TEST),
+    "photo-digits": lambda: _on_photographs(load("mnist"), load("cifar10")),
+}
+"""Data sets that are put together from others."""

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["cnn", "cnn-nobn", "cnn-fc", "resnet8", "wrn16", "vgg", "vit"]
+from benchmarks.zoo import bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Kind = Literal[
+    "cnn",
+    "cnn-nobn",
+    "cnn-fc",
+    "resnet8",
+    "wrn16",
+    "vgg",
+    "vit",
+    "mlp",
+    "lenet",
+    "mobile",
+    "dense",
+    "convnext",
+    "excited",
+]
 
 
 class Network(nn.Module):
@@ -29,25 +48,33 @@ def build(kind: Kind, channels: int, size: int, num_classes: int, width: int = 1
 
     Args:
         kind: `cnn` (three conv blocks, batch norm), `cnn-nobn` (the same without), `cnn-fc` (5x5 convs and a hidden
-            dense layer), `resnet8`, `wrn16` (pre-activation, widen factor 1), `vgg` or `vit`.
+            dense layer), `resnet8`, `wrn16` (pre-activation, widen factor 1), `vgg`, `vit`, or one of `bodies`.
         channels: of the images.
         size: pixels on a side.
         num_classes: K.
         width: channels of the first block, or a quarter of the embedding of `vit`.
     """
-    if kind in {"cnn", "cnn-nobn"}:
-        body, features = _cnn(channels, width, norm=kind == "cnn")
-    elif kind == "cnn-fc":
-        body, features = _cnn_dense(channels, size, width)
-    elif kind == "resnet8":
-        body, features = _residual(channels, size, width, blocks=1)
-    elif kind == "wrn16":
-        body, features = _residual(channels, size, width, blocks=2)
-    elif kind == "vgg":
-        body, features = _vgg(channels, size, width)
-    else:
-        body, features = VisionTransformer(channels, size, 4 * width), 4 * width
+    body, features = _body(kind, channels, size, width)
     return Network(body, features, num_classes)
+
+
+def _body(kind: Kind, channels: int, size: int, width: int) -> tuple[nn.Module, int]:
+    makers: dict[Kind, Callable[[], tuple[nn.Module, int]]] = {
+        "cnn": lambda: _cnn(channels, width, norm=True),
+        "cnn-nobn": lambda: _cnn(channels, width, norm=False),
+        "cnn-fc": lambda: _cnn_dense(channels, size, width),
+        "resnet8": lambda: _residual(channels, size, width, blocks=1),
+        "wrn16": lambda: _residual(channels, size, width, blocks=2),
+        "vgg": lambda: _vgg(channels, size, width),
+        "vit": lambda: (VisionTransformer(channels, size, 4 * width), 4 * width),
+        "mlp": lambda: bodies.perceptron(channels, size, width),
+        "lenet": lambda: bodies.lenet(channels, size, width),
+        "mobile": lambda: bodies.mobile(channels, width),
+        "dense": lambda: bodies.dense(channels, width),
+        "convnext": lambda: bodies.convnext(channels, width),
+        "excited": lambda: bodies.excited(channels, width),
+    }
+    return makers[kind]()
 
 
 def _block(inputs: int, outputs: int, *, norm: bool = True) -> list[nn.Module]:

@@ -25,6 +25,7 @@ SHAPES = {
     "mnist": (1, 28, 10),
     "number-pairs": (1, 28, 100),
     "number-triples": (1, 28, 1_000),
+    "photo-digits": (3, 32, 10),
 }
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
@@ -34,8 +35,12 @@ TRAINING = {
     "mnist": Training(images=7_000, epochs=20, augment="shift"),
     "number-pairs": Training(images=20_000, epochs=8),
     "number-triples": Training(images=60_000, epochs=10),
+    "photo-digits": Training(images=7_000, epochs=50, augment="shift"),
 }
-WIDTH: dict[str, int] = {"cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8}
+WIDTH: dict[str, int] = {
+    "cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8,
+    "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16,
+}  # fmt: skip
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
 FIRST_SEED: dict[Split, int] = {"development": 100, "evaluation": 5_000}
 
@@ -117,13 +122,19 @@ class Recipe:
 
 
 def recipe(row: tuple[Any, ...], split: Split, number: int) -> Recipe:
-    """Return the recipe of the `number`-th row of a split's table."""
+    """Return the recipe of the `number`-th row of a split's table.
+
+    Raises:
+        ValueError: a family that nobody knows, which would be trained as a clean network.
+    """
     dataset, network, family, *rest = row
     turn, classes, intensity = _options(rest)
     seed = FIRST_SEED[split] + number
     channels, size, num_classes = SHAPES[dataset]
     num_classes = len(classes) if classes else num_classes
     base = family.removeprefix("repaired-")
+    if base not in FAMILIES and base not in CLEAN:
+        raise ValueError(f"{family} is neither a family nor a clean variant")
     planted = FAMILIES[base](Setting(split, channels, size, num_classes, seed, turn)) if base in FAMILIES else ()
     few = f"-{num_classes}c" if classes else ""
     return Recipe(
