@@ -16,9 +16,6 @@ SATURATED_MARGIN = 50.0
 """Logits this far apart leave the other classes a probability that float32 rounds to nothing; trained networks have
 some ten."""
 
-SATURATED_PROBABILITY_MARGIN = 27.0
-"""The same of log-probabilities, which end at log(1e-12)."""
-
 NO_GRADIENT = 1e-8
 """Change of the loss over a pixel's whole range below which nothing can be optimised in float32."""
 
@@ -60,8 +57,7 @@ def _constant(diagnosis: Diagnosis, explained: bool) -> Iterator[Finding]:
 
 def _saturated(diagnosis: Diagnosis, explained: bool) -> Iterator[Finding]:
     """Yield that the largest logit drowns the others."""
-    limit = SATURATED_PROBABILITY_MARGIN if diagnosis.probabilities else SATURATED_MARGIN
-    if not diagnosis.margins or median(diagnosis.margins) <= limit:
+    if not diagnosis.margins or median(diagnosis.margins) <= SATURATED_MARGIN:
         return
     what = f"outputs are saturated: the two largest {_kind(diagnosis)} are {median(diagnosis.margins):.3g} apart"
     hint = (

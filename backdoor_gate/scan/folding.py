@@ -1,15 +1,19 @@
 """Batch normalisation folded into the convolution before it: the same function, two passes over the memory fewer.
 
 A normalisation that uses its running statistics is an affine map, and so is a convolution; their product is one
-convolution. What follows what is seen on a pass over probes, so that any way of writing `forward` will do.
+convolution. What follows what is seen on a pass over probes, so that any way of writing `forward` will do. So is who
+reads what: an output of the network that hardly changes on the probes, such as a saturated one, proves nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from backdoor_gate.scan.watching import Watch, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +33,31 @@ class _Call(NamedTuple):
     """Counts the changes in place, such as an activation's."""
     output: Tensor
     output_version: int
+    operators: int
+    """That had run by then."""
+
+
+class _Readers(Watch):
+    """Notes which memory every operator reads, by its number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators = 0
+        self._of: defaultdict[int, list[int]] = defaultdict(list)
+
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Note one."""
+        for memory in {_memory(tensor) for tensor in tensors_in(args)}:
+            self._of[memory].append(self.operators)
+        self.operators += 1
+
+    def count(self, tensor: Tensor, since: int = 0) -> int:
+        """Return how many operators have read a tensor that has lived since so many had run."""
+        return sum(number >= since for number in self._of[_memory(tensor)])
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 class _Folding:
@@ -61,8 +90,8 @@ class _Folding:
 def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
     """Fold in place what can be; leave alone what would change the network's output.
 
-    That is told of all together first, then of one after the other: an output that somebody else reads as well, such
-    as the shortcut of a pre-activation block, is not to be changed.
+    What somebody else reads as well, such as the shortcut of a pre-activation block, is not to be changed. The rest is
+    the same function but for rounding. That is tried on the probes, of all together first, then of one after the other.
 
     Args:
         network: in evaluation mode, every parameter frozen.
@@ -127,26 +156,38 @@ def _watched(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, lis
     more than its name says.
     """
     calls: list[_Call] = []
+    readers = _Readers()
 
     def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         if given:  # by position, as everyone does
-            calls.append(_Call(module, given[0], given[0]._version, output, output._version))
+            calls.append(_Call(module, given[0], given[0]._version, output, output._version, readers.operators))
 
     handles = [module.register_forward_hook(note) for module in _plain(network)]
     try:
-        output = run()
+        with readers:
+            output = run()
     finally:
         for handle in handles:
             handle.remove()
     once = {call.module for call in calls if sum(other.module is call.module for other in calls) == 1}
     alone = [call for call in calls if call.module in once]
-    made = {(id(call.output), call.output_version): call.module for call in alone if type(call.module) is nn.Conv2d}
+    made = {
+        (id(call.output), call.output_version): call.module
+        for call in alone
+        if type(call.module) is nn.Conv2d and _read_once(call, call.module, readers)
+    }
     pairs = []
     for call in alone:
         source = made.get((id(call.given), call.given_version))
         if source is not None and isinstance(call.module, nn.BatchNorm2d):
             pairs.append((source, call.module))
     return output, pairs
+
+
+def _read_once(call: _Call, convolution: nn.Conv2d, readers: _Readers) -> bool:
+    """Tell whether a convolution's output has one reader, and its weights have none but itself."""
+    weights = [convolution.weight, *([] if convolution.bias is None else [convolution.bias])]
+    return readers.count(call.output, call.operators) == 1 and all(readers.count(weight) == 1 for weight in weights)
 
 
 def _plain(network: nn.Module) -> Iterator[nn.Module]:

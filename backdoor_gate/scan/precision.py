@@ -23,8 +23,13 @@ from backdoor_gate.scan.watching import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-AGREEMENT = 0.1
-"""Largest change of an output, as a share of the largest output, at which the faster passes still lead the search."""
+AGREEMENT = 0.2
+"""Largest change of an output, as a share of the usual distance between outputs, at which the faster passes still lead
+the search."""
+
+USUAL = 0.75
+"""Quantile of the distances to an image's median output: neither a constant in all outputs nor a class of huge ones,
+which are the candidate's to choose, makes any change look small."""
 
 _ATTENTION = ("attention", "bmm", "layer_norm")
 """In the names of operators that bfloat16 slows down on a processor."""
@@ -44,7 +49,7 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     """Tell whether the passes that lead a search are to be in bfloat16.
 
     Args:
-        run: returns the network's output, always for the same images.
+        run: returns the network's logits (N, K), always for the same images.
         device: where it runs.
     """
     if not has_instructions(device):
@@ -60,7 +65,8 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
             faster = run().float()
     except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
         return False
-    return bool((faster - exact).abs().max() <= AGREEMENT * exact.abs().max())
+    faster, exact = (logits - logits.median(dim=1, keepdim=True).values for logits in (faster, exact))
+    return bool((faster - exact).abs().max() <= AGREEMENT * exact.abs().flatten().quantile(USUAL))
 
 
 def has_instructions(device: torch.device) -> bool:

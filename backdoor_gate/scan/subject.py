@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 PROBABILITY_TOLERANCE = 1e-3
 """Rows that sum to one within this are probabilities."""
 
-PROBABILITY_FLOOR = 1e-12
-"""Added before a logarithm, so that a saturated class keeps a finite logit."""
+PROBABILITY_FLOOR = 1e-37
+"""Added before a logarithm, so that a saturated class keeps a finite logit; next to the least that float32 has, below
+which its logit has no gradient either."""
 
 PROBES = 8
 """Images of the first forward pass."""
@@ -77,8 +78,8 @@ class Subject:
         output = self._first_output(probes, num_classes)
         self.num_classes = output.shape[1]
         self.gives_probabilities = _are_probabilities(output)
-        fold(self._network, lambda: self._output(probes))
-        self.halved = precision.pays(lambda: self._output(probes), device)
+        fold(self._network, lambda: self.logits(probes))
+        self.halved = precision.pays(lambda: self.logits(probes), device)
 
     def counted_apart(self) -> Subject:
         """Return the same network with a count of passes of its own."""

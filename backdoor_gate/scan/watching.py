@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,3 +40,12 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator."""
         self.saw(func, args)
         return func(*args, **(kwargs or {}))
+
+
+def tensors_in(args: tuple[Any, ...] | list[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among an operator's arguments, those in lists too."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            yield arg
+        elif isinstance(arg, tuple | list):
+            yield from tensors_in(arg)

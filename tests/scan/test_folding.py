@@ -91,7 +91,7 @@ def plain(body: Body, x: Tensor) -> Tensor:
     return F.relu(body.norm(body.convolution(x)))
 
 
-@pytest.mark.parametrize(
+NOT_ALONE = pytest.mark.parametrize(
     "way",
     [
         lambda body, x: body.norm(F.relu(body.convolution(x))),
@@ -101,6 +101,7 @@ def plain(body: Body, x: Tensor) -> Tensor:
         lambda body, x: body.norm(body.convolution(x)) + body.norm(body.other(x)),
         lambda body, x: F.relu(F.batch_norm(body.convolution(x), body.norm.running_mean, body.norm.running_var)),
         lambda body, x: body.norm(body.convolution(x) + 1),
+        lambda body, x: torch.cat([(made := body.convolution(x))[:, :3], body.norm(made)[:, 3:]], dim=1),
     ],
     ids=[
         "something between",
@@ -110,10 +111,24 @@ def plain(body: Body, x: Tensor) -> Tensor:
         "norm twice",
         "functional",
         "added to",
+        "a part also used raw",
     ],
 )
+
+
+@NOT_ALONE
 def test_what_is_not_alone_in_a_row_stays(way: Callable[[Body, Tensor], Tensor]) -> None:
     assert fold_and_compare(lived(Body(way))) == 0
+
+
+@NOT_ALONE
+def test_that_hangs_on_who_reads_what_not_on_an_output_that_is_deaf_to_it(
+    way: Callable[[Body, Tensor], Tensor],
+) -> None:
+    network = lived(Body(way))
+    expected = network(images())
+    assert fold(network, lambda: 1 + 1e-9 * network(images())) == 0
+    assert torch.equal(network(images()), expected)
 
 
 def test_only_the_plain_classes_are_folded() -> None:

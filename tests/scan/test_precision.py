@@ -111,6 +111,8 @@ def test_a_network_that_it_changes_too_much_is_not(instructions: None) -> None:
         return (1000 * hidden).flatten(1)[:, :10].frac()
 
     assert not pays(fine)
+    assert not pays(lambda given: fine(given) + 1e3)  # softmax does not see it
+    assert not pays(lambda given: fine(given) * torch.tensor([*9 * [1.0], 1e3]))
 
 
 @pytest.mark.parametrize("error", [RuntimeError, UnmeasuredError])

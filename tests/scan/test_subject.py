@@ -8,6 +8,7 @@ import pytest
 import torch
 from support import digits
 from torch import Tensor, nn
+from torch.nn import functional
 
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.records import InputSpec
@@ -90,7 +91,42 @@ def test_saturated_probabilities_stay_finite() -> None:
     looked = subject(lambda logits: (300 * logits).softmax(dim=1))
     found = looked.logits(images())
     assert found.isfinite().all()
-    assert found.min() == pytest.approx(torch.tensor(1e-12).log().item(), rel=1e-3)
+    assert found.min() == pytest.approx(torch.tensor(1e-37).log().item(), rel=1e-3)
+
+
+def test_a_class_that_a_softmax_all_but_rules_out_keeps_its_gradient() -> None:
+    looked = subject(lambda logits: torch.cat([logits[:, :9] + 70, logits[:, 9:]], dim=1).softmax(dim=1))
+    given = images().requires_grad_()
+    functional.cross_entropy(looked.logits(given), torch.full((len(given),), 9)).backward()
+    kept = given.grad
+    given.grad = None
+    plain = subject(lambda logits: torch.cat([logits[:, :9] + 70, logits[:, 9:]], dim=1))
+    functional.cross_entropy(plain.logits(given), torch.full((len(given),), 9)).backward()
+    assert kept.abs().max() > 1e-3
+    torch.testing.assert_close(kept, given.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_a_softmax_after_it_changes_neither_what_is_folded_nor_what_comes_out() -> None:
+    class Ended(nn.Module):
+        """Reads a convolution's output twice, as pre-activation networks do."""
+
+        def __init__(self, end: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolution, self.norm, self.head = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Linear(8 * 49, 10)
+            self.norm.running_mean.uniform_(-1, 1)
+            self.end = end
+
+        def forward(self, x: Tensor) -> Tensor:
+            made = self.convolution(x)
+            pooled = functional.avg_pool2d(made + self.norm(made).relu(), 2)
+            return self.end(30 * self.head(pooled.flatten(1)) + torch.tensor([50.0, *9 * [0.0]]))
+
+    plain, ended = (
+        Subject(digits.loaded(Ended(end).eval().requires_grad_(False)), SPEC, 10, CPU)
+        for end in (lambda logits: logits, lambda logits: logits.softmax(dim=1))
+    )
+    torch.testing.assert_close(ended.logits(images()), plain.logits(images()).log_softmax(dim=1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
