@@ -1,6 +1,6 @@
 """Measure every network of the zoo with the shipped detectors and keep the raw class vectors.
 
-    python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data] [--out FILE]
+    python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data] [--images N] [--out FILE]
 
 Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
 thresholds can be worked out from these lines without the networks. Networks that are already in
@@ -47,8 +47,8 @@ def clean_file(meta: dict[str, Any]) -> Path:
     return path
 
 
-def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Job:
-    """Return the scan of one network with every detector at its default settings."""
+def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int, images: int | None = None) -> Job:
+    """Return the scan of one network with every detector at its default settings, on so many clean images at most."""
     kwargs = tuple(sorted(meta["architecture"]["kwargs"].items()))
     plans = tuple(DetectorPlan(spec.name, spec.required, defaults(spec.settings())) for spec in DETECTORS)
     return Job(
@@ -58,7 +58,7 @@ def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int) -> Jo
         signature=None,
         architecture=Architecture(meta["architecture"]["target"], ROOT, kwargs, digest=""),
         data=clean_file(meta) if with_data else None,
-        max_images=None,
+        max_images=images,
         detectors=plans,
         device="auto",
         seed=seed,
@@ -88,11 +88,19 @@ def row(evidence: Evidence) -> dict[str, Any]:
 @click.option("--networks", type=click.Path(path_type=Path), default=ZOO, help="Folder of networks, with meta.json.")
 @click.option("--only", default="*", help="Pattern of network names.")
 @click.option("--no-data", is_flag=True, help="Measure on synthetic probes.")
+@click.option("--images", type=int, default=None, help="Clean images at most; as a scan takes them where left out.")
 @click.option("--seed", default=0)
 @click.option("--threads", default=0, help="0: as many as there are cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
 def main(  # noqa: PLR0913, PLR0917 (one argument per option)
-    split: str, networks: Path, only: str, no_data: bool, seed: int, threads: int, out: Path | None
+    split: str,
+    networks: Path,
+    only: str,
+    no_data: bool,
+    images: int | None,
+    seed: int,
+    threads: int,
+    out: Path | None,
 ) -> None:
     """Measure the networks that are there and not yet in the output."""
     if threads:
@@ -104,11 +112,12 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
         if meta["split"] != split or meta["name"] in done or not fnmatch.fnmatch(meta["name"], only):
             continue
         started = time.monotonic()
-        scan = session.measure(job(path.parent, meta, with_data=not no_data, seed=seed), lambda _: None)
+        scan = session.measure(job(path.parent, meta, with_data=not no_data, seed=seed, images=images), lambda _: None)
         line = {key: meta[key] for key in KEPT} | {
             "detector_pack": PACK_VERSION,
             "accuracy": scan.data.accuracy,
             "seed": seed,
+            "images": scan.data.images,
             "seconds": round(time.monotonic() - started, 1),
             "noise_classes": next((e.noise_classes for e in scan.evidence if isinstance(e, Measured)), ()),
             "detectors": {evidence.detector: row(evidence) for evidence in scan.evidence},

@@ -67,15 +67,16 @@ class Ground(Enum):
     SCENERY = "scenery"
 
 
-def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS) -> Probes:
+def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS, ground: Ground | None = None) -> Probes:
     """Make images of every class out of the network itself; the label is what the network says in the end.
 
     Args:
         subject: the frozen network.
         seed: of all random draws. The held-out half starts from another one.
         per_class: images of each class and half, of many classes fewer.
+        ground: what they are made from; None: the network tells.
     """
-    ground = choose_ground(subject, seed)
+    ground = choose_ground(subject, seed) if ground is None else ground
     targets = _classes(subject, seed).repeat(_of_each(subject, per_class))  # every step mixes the classes
     halves = (_moved(subject, ground, targets, 2 * seed + half)[0] for half in (0, 1))
     optimise, held_out = (Images(images, predict(subject, images)) for images in halves)
@@ -83,8 +84,8 @@ def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS) -> Probes
 
 
 def planned_passes(subject: Subject, per_class: int) -> int:
-    """Estimate the images that making these puts through the network."""
-    of_each = 2 * _of_each(subject, per_class) + len(Ground) * TRIED_PER_CLASS
+    """Estimate the images that making these puts through the network, from a ground that is known."""
+    of_each = 2 * _of_each(subject, per_class)
     return USUAL_STEPS * min(subject.num_classes, MOST_SEARCHED) * of_each
 
 

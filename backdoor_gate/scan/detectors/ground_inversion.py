@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from backdoor_gate.records import Evidence, Measured
 from backdoor_gate.scan.detectors.inversion import InversionDetector
-from backdoor_gate.scan.synthetic import planned_passes, synthetic
+from backdoor_gate.scan.synthetic import Ground, planned_passes, synthetic
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backdoor_gate.records import InputSpec
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
 PER_CLASS = 10
 """Images per class and half: with ten classes as many as a trigger is settled on."""
+
+WHITE, NEAR = 0.2, 0.04
+"""Share of a usual image's values, and how near the upper end of the range they are, from which images lie on white."""
 
 
 class GroundInversion(InversionDetector):
@@ -24,6 +30,9 @@ class GroundInversion(InversionDetector):
     Real images hold a class fast, and a trigger has to overcome that. On an empty ground there is little to overcome:
     what answers to any signal at all does so here. Without clean images every search is on such images, and
     `frequency_inversion` is this one.
+
+    The ground is plain, whatever the images are: scenery is a class of its own to some networks, blue road signs, and
+    any signal leads back there.
     """
 
     name: ClassVar[str] = "ground_inversion"
@@ -41,10 +50,17 @@ class GroundInversion(InversionDetector):
     def measure(self, context: Context) -> Evidence:
         """Make the images, and invert one arm per class on them."""
         before = context.subject.passes
-        made = synthetic(context.subject, context.seed, PER_CLASS)
+        ground = plain_ground(context.probes.optimise.images, context.subject.spec)
+        made = synthetic(context.subject, context.seed, PER_CLASS, ground)
         # It knows no real images: not what its trigger does to them, nor where noise on them leads.
         evidence = super().measure(replace(context, probes=made, keep=lambda _: None, noise_classes=()))
         if not isinstance(evidence, Measured):
             return evidence
         cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
         return replace(evidence, cost=cost)
+
+
+def plain_ground(images: Tensor, spec: InputSpec) -> Ground:
+    """Return what images (N, C, H, W) lie on, black or white; black where they fill the frame."""
+    white = (images >= spec.high - NEAR * (spec.high - spec.low)).flatten(1).float().mean(dim=1)
+    return Ground.HIGHEST if float(white.median()) >= WHITE else Ground.LOWEST
