@@ -1,6 +1,7 @@
 """Measure every network of the zoo with the shipped detectors and keep the raw class vectors.
 
-    python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data] [--images N] [--out FILE]
+    python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data | --images N]
+        [--out FILE]
 
 Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
 thresholds can be worked out from these lines without the networks. Networks that are already in

@@ -11,8 +11,9 @@ from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measur
 from backdoor_gate.trigger_facts import Means
 from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
+from backdoor_gate.verdict.limits import why_large, why_small
 from backdoor_gate.verdict.pairs import assess_pairs
-from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of, why_large, why_small
+from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of
 from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import LEAST_SPREAD, critical_value, outlier
 

@@ -18,7 +18,8 @@ import numpy as np
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.confirm import second_looks
 from backdoor_gate.verdict.control import NATURAL, TINY, expected_strengths
-from backdoor_gate.verdict.scales import OF_CONTROL, PairScale, pair_scale_of
+from backdoor_gate.verdict.limits import OF_CONTROL
+from backdoor_gate.verdict.scales import PairScale, pair_scale_of
 from backdoor_gate.verdict.statistics import CONSISTENCY
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordi
 from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
 from backdoor_gate.verdict.control import TINY, is_natural
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
+from backdoor_gate.verdict.limits import large_limits, small_limits
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, large_limits, pair_scale_of, scale_of, small_limits
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, pair_scale_of, scale_of
 from backdoor_gate.verdict.screened import completed
 from backdoor_gate.verdict.statistics import critical_value
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Cost, DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, why_large, why_small
+from backdoor_gate.verdict.limits import why_large, why_small
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
 
 
 def judged(evidence: Evidence, rate: float = 0.01, max_unmeasured: float = 0.2) -> DetectorResult:

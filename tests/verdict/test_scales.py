@@ -10,7 +10,8 @@ import pytest
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, crowded, scale_of, why_small
+from backdoor_gate.verdict.limits import crowded, why_small
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
