@@ -82,7 +82,13 @@ SCALES: dict[str, Scale] = {
         outliers=False,
         of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.2),
     ),
-    "wave_sweep": Scale(above_runner_up=2.2, least_apart=4.9, logarithm=False, outliers=False),
+    "wave_sweep": Scale(
+        above_runner_up=2.2,
+        least_apart=4.9,
+        logarithm=False,
+        outliers=False,
+        of_noise=Scale(above_runner_up=2.2, least_apart=5.5, logarithm=False, outliers=False),
+    ),
     "neural_cleanse": Scale(
         absolute=0.012,
         absolute_few=0.01,
