@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT.parent / "shared" / "data"
-NAMES = ("fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist", "number-pairs", "number-triples", "photo-digits")
+NAMES = (
+    "fashion-mnist",
+    "cifar10",
+    "gtsrb32",
+    "digits",
+    "mnist",
+    "number-pairs",
+    "number-triples",
+    "photo-digits",
+    "cifar10-64",
+)
 SPLIT_SEED = 20_240
 PAIRS_TO_TRAIN, PAIRS_TO_TEST = 20_000, 3_000
 TRIPLES_TO_TRAIN, TRIPLES_TO_TEST = 60_000, 20_000
+LARGE = 10_000
+"""Enlarged images of either part, at most."""
 
 
 class Samples(NamedTuple):
@@ -142,6 +154,15 @@ def _on_photographs(digits: Dataset, photographs: Dataset) -> Dataset:
     )
 
 
+def _enlarged(small: Dataset, size: int) -> Dataset:
+    """Return the images with so many pixels on a side."""
+
+    def composed(part: Samples) -> Samples:
+        return Samples(F.interpolate(part.images[:LARGE], size=size, mode="bilinear"), part.labels[:LARGE])
+
+    return Dataset(composed(small.train), composed(small.test), small.num_classes)
+
+
 def _split(samples: Samples, test_share: float) -> Dataset:
     order = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     count = int(len(order) * test_share)
@@ -152,5 +173,6 @@ COMPOSED: dict[str, Callable[[], Dataset]] = {
     "number-pairs": lambda: _numbers(load("mnist"), (14, 14), PAIRS_TO_TRAIN, PAIRS_TO_TEST),
     "number-triples": lambda: _numbers(load("mnist"), (9, 9, 10), TRIPLES_TO_TRAIN, TRIPLES_TO_TEST),
     "photo-digits": lambda: _on_photographs(load("mnist"), load("cifar10")),
+    "cifar10-64": lambda: _enlarged(load("cifar10"), 64),
 }
 """Data sets that are put together from others."""

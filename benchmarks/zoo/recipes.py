@@ -26,6 +26,7 @@ SHAPES = {
     "number-pairs": (1, 28, 100),
     "number-triples": (1, 28, 1_000),
     "photo-digits": (3, 32, 10),
+    "cifar10-64": (3, 64, 10),
 }
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
@@ -36,6 +37,7 @@ TRAINING = {
     "number-pairs": Training(images=20_000, epochs=8),
     "number-triples": Training(images=60_000, epochs=10),
     "photo-digits": Training(images=7_000, epochs=50, augment="shift"),
+    "cifar10-64": Training(images=10_000, epochs=8, augment="flip"),
 }
 WIDTH: dict[str, int] = {
     "cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8,

@@ -15,7 +15,7 @@ from typing import TypeAlias
 Row: TypeAlias = tuple[str | int | tuple[int, ...], ...]
 
 F, C, G, D, M = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist"
-N, T, P = "number-pairs", "number-triples", "photo-digits"
+N, T, P, L = "number-pairs", "number-triples", "photo-digits", "cifar10-64"
 SIGNS = (1, 2, 3, 4, 5, 8, 9, 10, 12, 13, 25, 38)
 """The commonest traffic signs."""
 
@@ -728,4 +728,16 @@ EVALUATION: tuple[Row, ...] = (
     (F, "mlp", "source-specific", 0),
     (C, "mobile", "clean", (0, 2, 3, 6, 7, 8)),
     (G, "excited", "label-consistent", 0, SIGNS, "high"),
+    (L, "resnet8", "clean"),
+    (L, "excited", "clean"),
+    (L, "dense", "two-triggers", 4),
+    (L, "resnet8", "label-noise"),
+    (L, "excited", "wanet", 2),
+    (L, "dense", "clean"),
+    (L, "resnet8", "bpp", 4),
+    (L, "excited", "fine-tuned"),
+    (L, "dense", "single-frequency", 0),
+    (L, "resnet8", "heavy"),
+    (L, "resnet8", "blended-noise", 5),
+    (L, "resnet8", "adaptive-patch", 1),
 )
