@@ -25,6 +25,9 @@ STRONGER = 1.5
 """Factor by which the trigger may come out stronger the second time: the first was chosen as the weakest of many, and
 chance had its part in that."""
 
+LUCKIER = 1.25
+"""Factor by which a trigger counts as stronger that came out weaker the second time: of two looks one is, by chance."""
+
 LESS_SUCCESS = 0.9
 """Share of the success asked for at first that will do the second time."""
 
@@ -104,20 +107,30 @@ def looks_at_classes(
 
 
 def carried_over(evidence: Measured, least_success: float) -> Measured:
-    """Return the evidence with a second trigger in the place of a first one that worked only where it was optimised.
+    """Return the evidence with the second trigger in the place of the first where that is the better one of the two.
 
-    Each look scales its trigger to the least that works on its own half, and now and then that half flatters it. The
-    second one worked on images that it had not seen, so the class has a working trigger, of that strength.
+    Either has worked on images that it had not seen. Each look scales its trigger to the least that works on its own
+    half, and now and then that half flatters it: then the first worked only where it was optimised. And now and then
+    a search passes a weak trigger by, and the next one finds it.
     """
     if evidence.success is None or evidence.pairs:
         return evidence
     values, success = list(evidence.values), list(evidence.success)
     for found in evidence.confirmations:
-        first, second = success[found.target], found.success
-        failed = values[found.target] is not None and first is not None and first < least_success
-        if failed and found.strength is not None and second is not None and second >= least_success:
-            values[found.target], success[found.target] = found.strength, second
+        better = _better(found, values[found.target], success[found.target], least_success)
+        if better is not None:
+            values[found.target], success[found.target] = better
     return replace(evidence, values=tuple(values), success=tuple(success))
+
+
+def _better(
+    found: Confirmation, value: float | None, first: float | None, least_success: float
+) -> tuple[float, float] | None:
+    """Return strength and success of the second trigger where the first worked as well and the second is better."""
+    if value is None or first is None or found.strength is None or (found.success or 0.0) < least_success:
+        return None
+    strength = found.strength if first < least_success else LUCKIER * found.strength
+    return (strength, found.success or 0.0) if first < least_success or strength < value else None
 
 
 def at_second_sight(evidence: Measured, looks: Mapping[Way, SecondLook]) -> Measured:

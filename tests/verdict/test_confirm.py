@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from backdoor_gate.records import Decision, DetectorResult, Evidence, Measured, Scan, Status, Suspicion, Verdict
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
-from backdoor_gate.verdict.confirm import INEXPLICABLE, NATURAL, STRONGER, carried_over
+from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, carried_over
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES
 
@@ -77,6 +77,23 @@ def test_a_second_trigger_stands_in_for_one_that_worked_only_where_it_was_optimi
     assert result.per_class[CLASS] == pytest.approx(1.1 * PLANTED[name])
     assert decided(looked_at(first, again(1.1 * PLANTED[name], success=0.84))).verdict is Verdict.PASS
     assert decided(looked_at(first, again(CLEAN[name][CLASS]))).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("name", INVERSIONS)
+def test_a_second_trigger_stands_in_for_one_that_was_passed_by(name: str) -> None:
+    first, second = clean(name), again(PLANTED[name])
+    assert decided(first).verdict is Verdict.PASS
+    decision = decided(looked_at(first, second))
+    assert (decision.verdict, decision.suspect_classes) == (Verdict.BLOCK, (CLASS,))
+    (result,) = (result for result in decision.detectors if result.name == name)
+    assert result.per_class is not None
+    assert result.per_class[CLASS] == pytest.approx(LUCKIER * PLANTED[name])
+    assert decided(looked_at(first, again(PLANTED[name], success=0.84))).verdict is Verdict.PASS
+    assert decided(looked_at(first, again(PLANTED[name], likeness=0.9))).verdict is (
+        Verdict.BLOCK if PLANTED[name] * LUCKIER <= INEXPLICABLE[name] else Verdict.PASS
+    )
+    hardly = again(0.95 * (CLEAN[name][CLASS] or 0.0))
+    assert judged(looked_at(first, hardly)).per_class == CLEAN[name]
 
 
 @pytest.mark.parametrize(
