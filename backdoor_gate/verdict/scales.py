@@ -80,7 +80,7 @@ SCALES: dict[str, Scale] = {
         at_least_few=1.6,
         logarithm=False,
         outliers=False,
-        of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.2),
+        of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.32),
     ),
     "wave_sweep": Scale(
         above_runner_up=2.2,
