@@ -187,6 +187,8 @@ class Measured:
     """Classes that plain noise leads to, ascending: of the network, the same for every detector, see `scan.noise`."""
     means: tuple[Means, ...] = ()
     """(K,) what moves images to each class; empty of a detector that searches for triggers, or has none."""
+    side: int = 0
+    """Pixels on the shorter side of the images; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

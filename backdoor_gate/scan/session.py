@@ -247,7 +247,8 @@ def run_one(detector: Detector, context: Context) -> Evidence:
         reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
         evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
     if isinstance(evidence, Measured):
-        evidence = replace(evidence, noise_classes=context.noise_classes)
+        side = min(context.subject.spec.shape[1:])
+        evidence = replace(evidence, noise_classes=context.noise_classes, side=side)
     return timed(evidence, time.monotonic() - started)
 
 

@@ -41,6 +41,7 @@ class Scale:
             it to the policy. Most warps never reach any class, so theirs may all be.
         of_noise: limits of the classes that plain noise leads to, where there is no control; None: the same as of all.
         of_one_source: limits of what moves one class alone: some are close to another by nature; None: the same.
+        areas: whether strengths are shares of the image's area, see `of_side`.
     """
 
     absolute: float | None = None
@@ -61,6 +62,26 @@ class Scale:
     max_unmeasured: float | None = None
     of_noise: Scale | None = None
     of_one_source: Scale | None = None
+    areas: bool = False
+
+    def of_side(self, side: int) -> Scale:
+        """Return the limits for images of such a side: a natural patch is a smaller share of larger ones."""
+        share = share_of_side(side)
+        if not self.areas or share == 1:
+            return self
+        absolute, few = (None if limit is None else share * limit for limit in (self.absolute, self.absolute_few))
+        controlled = None if self.few_controlled is None else (share * self.few_controlled[0], self.few_controlled[1])
+        of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
+        return replace(self, absolute=absolute, absolute_few=few, few_controlled=controlled, of_noise=of_noise)
+
+
+USUAL_SIDE = 32
+"""Pixels on a side of the images, up to which the limits hold that are shares of the area."""
+
+
+def share_of_side(side: int) -> float:
+    """Return by what to multiply a limit that is a share of the area: a natural patch grows with the side, about."""
+    return min(1.0, USUAL_SIDE / max(side, 1))
 
 
 ON_EMPTY_GROUND = Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5)
@@ -76,8 +97,7 @@ SCALES: dict[str, Scale] = {
         of_noise=Scale(at_least=0.93, logarithm=False, outliers=False),
     ),
     "patch_sweep": Scale(
-        at_least=1.3,
-        at_least_few=1.6,
+        at_least=1.6,
         logarithm=False,
         outliers=False,
         of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.32),
@@ -98,7 +118,8 @@ SCALES: dict[str, Scale] = {
         few_controlled=(0.0118, 0.45),
         comparable=0.03,
         supports=0.8,
-        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False),
+        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False, areas=True),
+        areas=True,
     ),
     "spectral_inversion": Scale(
         absolute_few=0.08,
@@ -146,7 +167,8 @@ WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
 def scale_of(evidence: Measured) -> Scale:
     """Return the limits of a detector's values, by the images that they were measured on."""
     usual = SCALES[evidence.detector]
-    return usual if evidence.verified else WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
+    scale = usual if evidence.verified else WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
+    return scale.of_side(evidence.side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +186,7 @@ class PairScale:
             9, vary from look to look, and now and then one is as far below the others as a planted one.
         max_unmeasured: as in `Scale`. Of many classes a quarter of the pairs and more are too far apart for any
             trigger; beyond half of them nothing is usual.
+        areas: as in `Scale`; of `single` alone.
     """
 
     alone: float
@@ -173,6 +196,11 @@ class PairScale:
     single: float
     controlled: float
     max_unmeasured: float | None = None
+    areas: bool = False
+
+    def of_side(self, side: int) -> PairScale:
+        """Return the limits for images of so many pixels on a side, as those of `Scale`."""
+        return replace(self, single=share_of_side(side) * self.single) if self.areas else self
 
     def among(self, pairs: int) -> PairScale:
         """Return the limits where so many pairs are looked at: of many, one is weak by chance sooner than of a few."""
@@ -186,7 +214,14 @@ USUAL_PAIRS, CROWD = 90, 0.25
 
 PAIR_SCALES: dict[str, PairScale] = {
     "pair_patch": PairScale(
-        alone=0.25, apart=0.11, together=0.62, largest=0.03, single=0.0095, controlled=0.075, max_unmeasured=0.5
+        alone=0.25,
+        apart=0.11,
+        together=0.62,
+        largest=0.03,
+        single=0.0095,
+        controlled=0.075,
+        max_unmeasured=0.5,
+        areas=True,
     ),
     "pair_spectral": PairScale(
         alone=0.15, apart=0.06, together=0.6, largest=0.25, single=0.25, controlled=0.085, max_unmeasured=0.5
@@ -210,4 +245,4 @@ def pair_scale_of(evidence: Measured) -> PairScale:
     """Return the limits of a detector's pairs, by how many they are and the images that they were measured on."""
     usual = PAIR_SCALES[evidence.detector]
     scale = usual if evidence.verified else PAIRS_WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
-    return scale.among(len(evidence.pairs))
+    return scale.of_side(evidence.side).among(len(evidence.pairs))

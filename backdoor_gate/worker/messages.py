@@ -227,10 +227,11 @@ def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isola
         WorkerError: an array holds a number that is not finite.
     """
     arrays = iter(payloads)
-    evidence = tuple(_evidence_from(each, arrays) for each in document.evidence)
+    shown = input_from(document.input)
+    evidence = tuple(_evidence_from(each, arrays, min(shown.shape[1:])) for each in document.evidence)
     return Scan(
         num_classes=document.num_classes,
-        input=input_from(document.input),
+        input=shown,
         format=document.format,
         data=DataFacts(document.data.kind, document.data.images, document.data.accuracy),
         evidence=evidence,
@@ -250,7 +251,7 @@ def input_from(document: schema.InputDocument) -> InputSpec:
     )
 
 
-def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -> Evidence:
+def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes], side: int) -> Evidence:
     if isinstance(document, schema.NotApplicableDocument):
         return NotApplicable(document.detector, plain(document.reason), document.by_candidate)
     cost = Cost(**document.cost.model_dump())
@@ -269,6 +270,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes]) -
         noise_classes=tuple(document.noise_classes),
         screening=_screening_from(document.screening),
         means=tuple(Means(plain(each.words), each.source) for each in document.means),
+        side=side,
     )
 
 

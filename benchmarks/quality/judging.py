@@ -116,6 +116,7 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         noise_classes=tuple(line.get("noise_classes", ())),  # older lines have none
         screening=Screening(*map(tuple, row["screening"])) if "screening" in row else None,
         means=tuple(Means(*found) for found in row.get("means", ())),
+        side=min(_shape(line)[1:]),
     )
 
 

@@ -155,6 +155,7 @@ def test_few_classes_are_enough(detector: Detector, context: MakeContext, classe
         assert found.reason == BY_NAME[detector.name].needless(classes, clean_images=clean)
     elif isinstance(found, Measured):
         assert len(found.values) == classes
+        assert found.side == 16
     else:
         assert "that the network gets right" in found.reason  # it has learnt nothing
 

@@ -11,7 +11,7 @@ import pytest
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
 from backdoor_gate.verdict.limits import crowded, why_small
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, scale_of
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, WITHOUT_CLEAN_IMAGES, Scale, pair_scale_of, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,26 @@ def test_the_limits_follow_the_images(name: str) -> None:
     on_clean, on_synthetic = (Measured(name, (1.0,) * 10, verified=verified) for verified in (True, False))
     assert scale_of(on_clean) is SCALES[name]
     assert scale_of(on_synthetic) is WITHOUT_CLEAN_IMAGES.get(name, SCALES[name])
+
+
+@pytest.mark.parametrize("name", [*SCALES, *PAIR_SCALES])
+def test_of_larger_images_a_natural_patch_is_a_smaller_share(name: str) -> None:
+    limits_of = pair_scale_of if name in PAIR_SCALES else scale_of
+    usual, large = (limits_of(Measured(name, (1.0,) * 10, verified=True, side=side)) for side in (32, 64))
+    for side in (0, 8, 28):
+        assert limits_of(Measured(name, (1.0,) * 10, verified=True, side=side)) == usual
+    changed = {
+        "neural_cleanse": {
+            "absolute": 0.006,
+            "absolute_few": 0.005,
+            "few_controlled": (0.0059, 0.45),
+            "of_noise": replace(usual.of_noise, absolute=0.006)
+            if isinstance(usual, Scale) and usual.of_noise
+            else None,
+        },
+        "pair_patch": {"single": 0.00475},
+    }
+    assert large == replace(usual, **changed.get(name, {}))
 
 
 @pytest.mark.parametrize("name", PAIR_SCALES)

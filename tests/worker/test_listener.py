@@ -132,6 +132,7 @@ def test_any_measurement_arrives_as_it_was_sent(
         confirmations=() if success is None else (Confirmation(0, 1, None, success[0], -1.0),),
         controls=() if success is None else (Control(2, 0, None), Control(0, 1, 0.5)),
         means=(Means("losing 1% of the pixels", None), Means("a patch", 2), Means("no patch", None)),
+        side=4,
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
     assert same_scan(hear(scan_bytes(scan)), scan)
@@ -354,6 +355,7 @@ SCREENED = replace(
             success=tuple(None if k >= 40 else 1.0 for k in range(60)),
             verified=True,
             screening=Screening(left_out=tuple(range(40, 60)), drawn=tuple(range(10))),
+            side=4,
         ),
     ),
 )

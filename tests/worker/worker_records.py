@@ -95,6 +95,7 @@ def make_scan() -> Scan:
                 verified=True,
                 cost=Cost(2.0, 4800, 60),
                 artefacts=(trigger, mask),
+                side=4,
             ),
         ),
         runtime=Runtime("2.13.0", "cpu", "", 0),
