@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.probes import INFERENCE_CHUNK, Probes, predict
 from backdoor_gate.scan.triggers.images import Images
 
@@ -75,10 +76,16 @@ def synthetic(subject: Subject, seed: int, per_class: int = PER_CLASS, ground: G
         seed: of all random draws. The held-out half starts from another one.
         per_class: images of each class and half, of many classes fewer.
         ground: what they are made from; None: the network tells.
+
+    Raises:
+        UnmeasuredError: the network's gradient led to images that are not finite.
     """
     ground = choose_ground(subject, seed) if ground is None else ground
     targets = _classes(subject, seed).repeat(_of_each(subject, per_class))  # every step mixes the classes
-    halves = (_moved(subject, ground, targets, 2 * seed + half)[0] for half in (0, 1))
+    halves = [_moved(subject, ground, targets, 2 * seed + half)[0] for half in (0, 1)]
+    if not all(images.isfinite().all() for images in halves):
+        what = "the images that were made out of the network did not stay finite"
+        raise UnmeasuredError(what, hint="check the weights, and the model for a division or a root of zero")
     optimise, held_out = (Images(images, predict(subject, images)) for images in halves)
     return Probes(optimise, held_out, clean=False)
 

@@ -12,6 +12,7 @@ from support import digits
 from torch import Generator, nn
 
 from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.probes import predict
 from backdoor_gate.scan.subject import Subject
@@ -95,6 +96,23 @@ def test_of_very_many_classes_so_many_have_any_as_a_search_starts_from() -> None
     assert len(targets.unique()) == MOST_SEARCHED
     assert not torch.equal(targets, _classes(made, 4))
     assert len(synthetic(made, 3).optimise) == LIMIT
+
+
+def test_a_gradient_that_is_not_finite_makes_none() -> None:
+    class Poisoned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.awake = digits.trained(), False
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.network(images)
+            return logits + torch.sqrt(0 * logits) if self.awake else logits  # 0, with gradient NaN
+
+    model = Poisoned()
+    made = Subject(digits.loaded(model), InputSpec((1, 16, 16)), digits.CLASSES, CPU)
+    model.awake = True
+    with pytest.raises(UnmeasuredError, match="did not stay finite"):
+        synthetic(made, 0)
 
 
 def test_the_network_is_sure_of_them_and_no_surer() -> None:
