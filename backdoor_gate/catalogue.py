@@ -122,17 +122,22 @@ class DetectorSpec:
     """Why not."""
     without_data: str = ""
     """Why it has nothing to measure without clean images; empty where it has."""
+    in_colour: str = ""
+    """Why it has nothing to measure of images with more than one channel; empty where it has."""
 
-    def needless(self, num_classes: int, *, clean_images: bool) -> str | None:
+    def needless(self, num_classes: int, channels: int, *, clean_images: bool) -> str | None:
         """Return why there is nothing to measure of a model, whoever has made it; None where there is.
 
         Args:
             num_classes: of the model.
+            channels: of its images.
             clean_images: whether the pipeline gave any.
         """
         if num_classes < self.fewest_classes:
             return self.of_fewer
-        return None if clean_images else self.without_data or None
+        if not clean_images and self.without_data:
+            return self.without_data
+        return self.in_colour or None if channels > 1 else None
 
 
 DETECTORS: tuple[DetectorSpec, ...] = (
@@ -239,7 +244,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         name="ground_inversion",
         title="Ground inversion (few cosines on images that the network makes)",
         claim="signals that act whatever is in the image, some of those that differ from image to image among them",
-        blind_to="small patches, triggers that need a real image to act on, few classes, source-specific attacks",
+        blind_to="small patches, what needs a real image, images in colour, few classes, source-specific attacks",
         unit="sum of amplitudes / input range",
         side=Side.SMALL,
         needs_data=False,
@@ -249,6 +254,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         fewest_classes=FEWEST_COMPARED,
         of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
         without_data="without clean images all searches are on such images, frequency_inversion's among them",
+        in_colour="images in colour are photographs, as a rule, and have no empty ground",
     ),
     DetectorSpec(
         name="warp_inversion",

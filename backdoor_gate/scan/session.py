@@ -203,7 +203,9 @@ def _planned(detector: Detector, context: Context) -> float:
 
 def _needless(detector: Detector, context: Context) -> str | None:
     """Return why a detector has nothing to measure of this network, whoever made it; None where it has."""
-    return BY_NAME[detector.name].needless(context.subject.num_classes, clean_images=context.probes.clean)
+    subject = context.subject
+    channels = subject.spec.shape[0]
+    return BY_NAME[detector.name].needless(subject.num_classes, channels, clean_images=context.probes.clean)
 
 
 def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:

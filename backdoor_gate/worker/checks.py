@@ -164,7 +164,8 @@ def _check_excuse(told: NotApplicableDocument, scan: ScanDocument, job: Job) -> 
     Whether there were clean images is the job's to say; how many classes there are has been held against the policy,
     where that says it.
     """
-    reason = BY_NAME[told.detector].needless(scan.num_classes, clean_images=job.data is not None)
+    channels = scan.input.shape[0]
+    reason = BY_NAME[told.detector].needless(scan.num_classes, channels, clean_images=job.data is not None)
     _require((told.by_candidate or reason is not None, "required detector excused without a reason"))
 
 

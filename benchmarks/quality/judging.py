@@ -100,8 +100,8 @@ def judged(line: dict[str, Any]) -> Judged:
 
 def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
     clean_images = line["accuracy"] is not None
-    if "missing" in row and BY_NAME[name].needless(line["num_classes"], clean_images=clean_images):
-        return NotApplicable(name, row["missing"], by_candidate=False)
+    if why := BY_NAME[name].needless(line["num_classes"], _shape(line)[0], clean_images=clean_images):
+        return NotApplicable(name, why, by_candidate=False)
     if "missing" in row:
         return Inconclusive(name, row["missing"])
     return Measured(

@@ -152,7 +152,7 @@ def test_few_classes_are_enough(detector: Detector, context: MakeContext, classe
     assert all(0 <= first <= last < classes for _, _, first, last in seen)  # or the parent takes it for a forgery
     if isinstance(found, NotApplicable):  # only for a reason that the parent knows as well
         assert not found.by_candidate
-        assert found.reason == BY_NAME[detector.name].needless(classes, clean_images=clean)
+        assert found.reason == BY_NAME[detector.name].needless(classes, 1, clean_images=clean)
     elif isinstance(found, Measured):
         assert len(found.values) == classes
         assert found.side == 16

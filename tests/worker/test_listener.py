@@ -22,7 +22,7 @@ from backdoor_gate import errors
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.illustrations import Artefact
-from backdoor_gate.records import DataFacts, Job, Measured, NotApplicable, Progress, Scan
+from backdoor_gate.records import DataFacts, Declared, InputSpec, Job, Measured, NotApplicable, Progress, Scan
 from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.worker import messages, schema
 from backdoor_gate.worker.listener import Listener
@@ -343,6 +343,18 @@ def test_only_what_the_catalogue_says_excuses_a_detector(detector: str, with_ima
     else:
         with pytest.raises(WorkerError, match="excused without a reason"):
             hear(data, job)
+
+
+@pytest.mark.parametrize("detector", [spec.name for spec in DETECTORS])
+def test_images_in_colour_excuse_what_needs_an_empty_ground(detector: str) -> None:
+    job = replace(JOB, declared=Declared(num_classes=6, shape=(3, 4, 5)), detectors=(DetectorPlan(detector, True, {}),))
+    excuse = NotApplicable(detector, "it does not apply", by_candidate=False)
+    scan = replace(make_scan(), num_classes=6, input=InputSpec((3, 4, 5)), evidence=(excuse,))
+    if detector == "ground_inversion":
+        assert hear(scan_bytes(scan), job).evidence == (excuse,)
+    else:
+        with pytest.raises(WorkerError, match="excused without a reason"):
+            hear(scan_bytes(scan), job)
 
 
 SCREENED = replace(

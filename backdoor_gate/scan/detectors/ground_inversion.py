@@ -31,8 +31,8 @@ class GroundInversion(InversionDetector):
     what answers to any signal at all does so here. Without clean images every search is on such images, and
     `frequency_inversion` is this one.
 
-    The ground is plain, whatever the images are: scenery is a class of its own to some networks, blue road signs, and
-    any signal leads back there.
+    The ground is plain, whatever the network makes of it. Photographs have none: scenery is a class of its own to some
+    networks, blue road signs, and any signal leads back there; on black, some signal leads somewhere.
     """
 
     name: ClassVar[str] = "ground_inversion"
@@ -61,6 +61,6 @@ class GroundInversion(InversionDetector):
 
 
 def plain_ground(images: Tensor, spec: InputSpec) -> Ground:
-    """Return what images (N, C, H, W) lie on, black or white; black where they fill the frame."""
+    """Return what images (N, C, H, W) lie on, black or white; black where that cannot be told."""
     white = (images >= spec.high - NEAR * (spec.high - spec.low)).flatten(1).float().mean(dim=1)
     return Ground.HIGHEST if float(white.median()) >= WHITE else Ground.LOWEST
