@@ -126,7 +126,7 @@ def carried_over(evidence: Measured, least_success: float) -> Measured:
 def _better(
     found: Confirmation, value: float | None, first: float | None, least_success: float
 ) -> tuple[float, float] | None:
-    """Return strength and success of the second trigger where the first worked as well and the second is better."""
+    """Return strength and success of the second trigger where it is the better of the two; None where it is not."""
     if value is None or first is None or found.strength is None or (found.success or 0.0) < least_success:
         return None
     strength = found.strength if first < least_success else LUCKIER * found.strength
