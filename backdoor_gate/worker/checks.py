@@ -161,8 +161,8 @@ def _check_screening(measured: MeasuredDocument, plan: DetectorPlan) -> None:
 def _check_excuse(told: NotApplicableDocument, scan: ScanDocument, job: Job) -> None:
     """Let only what the catalogue says excuse a required detector: any other excuse would be the worker's word alone.
 
-    Whether there were clean images is the job's to say; how many classes there are has been held against the policy,
-    where that says it.
+    Whether there were clean images is the job's to say; how many classes there are, and what shape the images have, has
+    been held against the policy, where that says it.
     """
     channels = scan.input.shape[0]
     reason = BY_NAME[told.detector].needless(scan.num_classes, channels, clean_images=job.data is not None)
