@@ -13,26 +13,10 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.loading.final_layer import final_layer
 from backdoor_gate.scan.loading.interface import LoadedModel
+from benchmarks.zoo import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class BasicBlock(nn.Module):
-    """ResNet: convolution, normalisation, twice, then the sum with the shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
-        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + self.shortcut(x))
 
 
 class PreActivationBlock(nn.Module):
@@ -55,11 +39,8 @@ class PreActivationBlock(nn.Module):
 
 def resnet18(classes: int = 10) -> nn.Module:
     """Return the ResNet-18 for 32×32 images: 0.56 billion multiplications an image."""
-    widths = (64, 64, 128, 256, 512)
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    for number, (inputs, outputs) in enumerate(pairwise(widths)):
-        layers += [BasicBlock(inputs, outputs, 2 if number else 1), BasicBlock(outputs, outputs, 1)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+    body, features = bodies.resnet18(3, 64)
+    return nn.Sequential(body, nn.Linear(features, classes))
 
 
 def wrn16(classes: int = 10) -> nn.Module:

@@ -117,3 +117,32 @@ def excited(channels: int, width: int) -> tuple[nn.Module, int]:
     for inputs, outputs in pairwise([width, width, 2 * width, 4 * width]):
         layers.append(Excited(inputs, outputs, 1 if inputs == outputs else 2))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4 * width
+
+
+class Basic(nn.Module):
+    """Two convolutions, normalised, and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the branch to the shortcut, and rectify."""
+        return torch.relu(self.branch(x) + self.shortcut(x))
+
+
+def resnet18(channels: int, width: int) -> tuple[nn.Module, int]:
+    """ResNet-18 as it is trained on images of 32x32, at full resolution from the start (He et al., 2016)."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    for number, (inputs, outputs) in enumerate(pairwise((width, width, 2 * width, 4 * width, 8 * width))):
+        layers += [Basic(inputs, outputs, 2 if number else 1), Basic(outputs, outputs, 1)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8 * width

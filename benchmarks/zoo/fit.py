@@ -32,6 +32,7 @@ class Training:
         imbalance: ratio between the largest and the smallest class kept, at least 1.
         adversarial: largest change per pixel of the adversarial examples trained on, 0 for none.
         weight_decay: of the optimiser.
+        halved: whether passes are in bfloat16 where that is safe.
     """
 
     images: int = 20_000
@@ -44,6 +45,7 @@ class Training:
     imbalance: float = 1.0
     adversarial: float = 0.0
     weight_decay: float = 5e-4
+    halved: bool = False
 
 
 def fit(network: nn.Module, samples: Samples, training: Training, rng: torch.Generator) -> None:
@@ -53,7 +55,8 @@ def fit(network: nn.Module, samples: Samples, training: Training, rng: torch.Gen
         if training.adversarial:
             batch = perturb(network, batch, wanted, training.adversarial, steps=2)
         network.train()
-        return functional.cross_entropy(network(batch), wanted)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.halved):
+            return functional.cross_entropy(network(batch), wanted)
 
     network.to(memory_format=torch.channels_last)
     descend(list(network.parameters()), loss, samples, training, rng)

@@ -27,6 +27,7 @@ Kind = Literal[
     "dense",
     "convnext",
     "excited",
+    "resnet18",
 ]
 
 
@@ -73,6 +74,7 @@ def _body(kind: Kind, channels: int, size: int, width: int) -> tuple[nn.Module, 
         "dense": lambda: bodies.dense(channels, width),
         "convnext": lambda: bodies.convnext(channels, width),
         "excited": lambda: bodies.excited(channels, width),
+        "resnet18": lambda: bodies.resnet18(channels, width),
     }
     return makers[kind]()
 

@@ -41,7 +41,7 @@ TRAINING = {
 }
 WIDTH: dict[str, int] = {
     "cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8,
-    "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16,
+    "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16, "resnet18": 24,
 }  # fmt: skip
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
 FIRST_SEED: dict[Split, int] = {"development": 100, "evaluation": 5_000}
@@ -176,6 +176,8 @@ def _training(dataset: str, network: str, family: str, intensity: str, num_class
         changes["adversarial"] = ADVERSARIAL[dataset]
     if network in {"vit", "cnn-nobn"}:
         changes.update(rate=2e-3, epochs=max(1, round(2 * epochs)))
+    if network == "resnet18":
+        changes.update(halved=True, epochs=max(1, round(1.5 * epochs)))
     return dataclasses.replace(training, **changes)
 
 
