@@ -56,7 +56,10 @@ CLEAN: dict[str, dict[str, Any]] = {
     "fine-tuned": {},
     "pruned": {},
 }
-ADVERSARIAL = {"fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1}
+ADVERSARIAL = {
+    "fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1,
+    "photo-digits": 4 / 255, "cifar10-64": 4 / 255,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
