@@ -84,18 +84,10 @@ def share_of_side(side: int) -> float:
     return min(1.0, USUAL_SIDE / max(side, 1))
 
 
-ON_EMPTY_GROUND = Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5)
-"""Of signals of few frequencies on images that the network made itself."""
-
 SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
-    "corruption_probe": Scale(
-        at_least=0.8,
-        logarithm=False,
-        outliers=False,
-        of_noise=Scale(at_least=0.93, logarithm=False, outliers=False),
-    ),
+    "corruption_probe": Scale(at_least=0.93, logarithm=False, outliers=False),
     "patch_sweep": Scale(
         at_least=1.6,
         logarithm=False,
@@ -103,53 +95,53 @@ SCALES: dict[str, Scale] = {
         of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.32),
     ),
     "wave_sweep": Scale(
-        above_runner_up=2.2,
-        least_apart=4.9,
+        above_runner_up=3.0,
+        least_apart=6.5,
         logarithm=False,
         outliers=False,
-        of_noise=Scale(above_runner_up=2.2, least_apart=5.5, logarithm=False, outliers=False),
+        of_noise=Scale(above_runner_up=2.2, least_apart=7.5, logarithm=False, outliers=False),
     ),
     "neural_cleanse": Scale(
-        absolute=0.012,
-        absolute_few=0.01,
-        of_median=0.22,
-        of_runner_up=0.35,
-        of_control=0.2,
-        few_controlled=(0.0118, 0.45),
-        comparable=0.03,
+        absolute=0.0085,
+        absolute_few=0.008,
+        of_median=0.15,
+        of_runner_up=0.3,
+        of_control=0.12,
+        few_controlled=(0.0085, 0.2),
+        comparable=0.02,
         supports=0.8,
-        of_noise=Scale(absolute=0.012, of_median=0.17, comparable=0.02, outliers=False, areas=True),
+        of_noise=Scale(absolute=0.0085, of_median=0.15, comparable=0.02, outliers=False, areas=True),
         areas=True,
     ),
     "spectral_inversion": Scale(
         absolute_few=0.08,
-        of_median=0.35,
-        of_runner_up=0.5,
-        of_control=0.33,
-        comparable=0.36,
+        of_median=0.25,
+        of_runner_up=0.45,
+        of_control=0.27,
+        comparable=0.25,
         supports=0.8,
         of_noise=Scale(absolute=0.12, outliers=False),
     ),
     "frequency_inversion": Scale(
-        of_median=0.25,
-        of_runner_up=0.4,
-        of_control=0.24,
-        comparable=0.8,
+        of_median=0.19,
+        of_runner_up=0.3,
+        of_control=0.2,
+        comparable=0.5,
         supports=0.8,
-        of_noise=Scale(absolute=0.35, outliers=False),
+        of_noise=Scale(absolute=0.3, outliers=False),
     ),
-    "ground_inversion": ON_EMPTY_GROUND,
+    "ground_inversion": Scale(of_median=0.25, of_runner_up=0.3, comparable=0.3),
     "warp_inversion": Scale(
-        absolute=0.6,
-        of_runner_up=0.4,
-        of_control=0.15,
+        absolute=0.4,
+        of_runner_up=0.3,
+        of_control=0.11,
         few_controlled=(1.6, 0.2),
-        comparable=3.0,
+        comparable=2.2,
         supports=0.8,
         max_unmeasured=1.0,
     ),
     "generator_inversion": Scale(
-        of_median=0.18, of_runner_up=0.35, comparable=0.1, max_unmeasured=1.0, of_noise=Scale(outliers=False)
+        of_median=0.165, of_runner_up=0.32, comparable=0.085, max_unmeasured=1.0, of_noise=Scale(outliers=False)
     ),
 }
 
@@ -157,7 +149,7 @@ SCALES: dict[str, Scale] = {
 WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
     "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35, comparable=0.02, supports=0.8),
     "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.13, supports=0.8),
-    "frequency_inversion": replace(ON_EMPTY_GROUND, supports=0.8),
+    "frequency_inversion": Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5, supports=0.8),
     "warp_inversion": Scale(absolute=0.4, supports=0.8, max_unmeasured=1.0),
     "generator_inversion": Scale(of_runner_up=0.3, comparable=0.05, max_unmeasured=1.0),
 }
@@ -214,20 +206,20 @@ USUAL_PAIRS, CROWD = 90, 0.25
 
 PAIR_SCALES: dict[str, PairScale] = {
     "pair_patch": PairScale(
-        alone=0.25,
-        apart=0.11,
-        together=0.62,
+        alone=0.2,
+        apart=0.09,
+        together=0.5,
         largest=0.03,
-        single=0.0095,
+        single=0.0085,
         controlled=0.075,
         max_unmeasured=0.5,
         areas=True,
     ),
     "pair_spectral": PairScale(
-        alone=0.15, apart=0.06, together=0.6, largest=0.25, single=0.25, controlled=0.085, max_unmeasured=0.5
+        alone=0.12, apart=0.054, together=0.55, largest=0.25, single=0.2, controlled=0.085, max_unmeasured=0.5
     ),
     "pair_warp": PairScale(
-        alone=0.1, apart=0.03, together=0.68, largest=2.0, single=2.0, controlled=0.03, max_unmeasured=1.0
+        alone=0.09, apart=0.027, together=0.68, largest=2.0, single=1.5, controlled=0.027, max_unmeasured=1.0
     ),
 }
 
