@@ -38,7 +38,7 @@ INEXPLICABLE = {
     "neural_cleanse": 0.005,
     "spectral_inversion": 0.15,
     "frequency_inversion": 0.3,
-    "ground_inversion": 0.3,
+    "ground_inversion": 0.2,
     "warp_inversion": 0.6,
     "generator_inversion": 0.03,
     "pair_patch": 0.0015,

@@ -44,8 +44,7 @@ INDEX_RATE = 0.01 / 3
 """False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
 
 NEAR = 1.15
-"""Within such a factor of their limits two detectors count if both point at the same class. Of 129 clean networks of
-six classes and more the second one stays beyond 1.4 times; input-aware and blended triggers had both within 1.2."""
+"""Within such a factor of their limits two detectors count if both point at the same class."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ CLEAN = {
 PLANTED = {
     "corruption_probe": 0.97,
     "patch_sweep": 3.2,
-    "wave_sweep": 5.6,
+    "wave_sweep": 7.6,
     "neural_cleanse": 0.005,
     "spectral_inversion": 0.08,
     "frequency_inversion": 0.3,

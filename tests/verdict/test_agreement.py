@@ -40,9 +40,9 @@ def test_two_that_point_at_one_class_block_together() -> None:
     assert decision.suspect_classes == (4,)
     assert [result.name for result in decision.detectors if result.blocking] == list(TWO)
     assert decision.reasons[0] == (
-        "corruption_probe: class 4: what was tried sends 100% of held-out images there, and 0.7273 share of images "
+        "corruption_probe: class 4: what was tried sends 100% of held-out images there, and 0.8455 share of images "
         "beyond the control's is within 1.10 times of a limit, patch_sweep within 1.10 times of one of its own: where "
-        "they point at one class, two within 1.25 times count"
+        "they point at one class, two within 1.15 times count"
     )
 
 

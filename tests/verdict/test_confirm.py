@@ -116,9 +116,9 @@ def test_a_lucky_inversion_is_a_weak_suspicion(second: Confirmation, words: str)
 
 
 def test_a_little_stronger_is_found_again() -> None:
-    limit = 0.012  # of neural_cleanse, whatever the other classes
+    limit = 0.0085  # of neural_cleanse, whatever the other classes
     evidence = planted("neural_cleanse", CLASS)
-    values = [0.3 * value for value in evidence.values if value is not None]
+    values = [0.2 * value for value in evidence.values if value is not None]
     values[CLASS] = 0.8 * limit
     near = replace(evidence, values=tuple(values))
     assert judged(looked_at(near, again(0.99 * STRONGER * limit))).blocking

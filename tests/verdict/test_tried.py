@@ -95,12 +95,12 @@ def test_what_moves_too_few_images_is_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "suspects"),
     [
-        ([0.5] * 8 + [2.2, 5.0], (9,)),
-        ([0.5] * 8 + [1.5, 3.9], ()),
+        ([0.5] * 8 + [2.2, 6.7], (9,)),
+        ([0.5] * 8 + [1.5, 6.3], ()),
         ([0.5] * 8 + [3.9, 6.1], ()),  # stripes that clean networks take for a lorry
         ([0.1] * 8 + [0.6, 2.1], ()),  # and those that they take for an 8
-        ([0.5] * 8 + [4.1, 9.2], (9,)),
-        ([0.5] * 3 + [5.0], ()),  # of few classes there is no next to speak of
+        ([0.5] * 8 + [4.1, 12.4], (9,)),
+        ([0.5] * 3 + [7.0], ()),  # of few classes there is no next to speak of
     ],
 )
 def test_a_wave_has_to_push_far_and_farther_than_others(values: list[float], suspects: tuple[int, ...]) -> None:
