@@ -110,7 +110,7 @@ SCALES: dict[str, Scale] = {
         few_controlled=(0.0085, 0.2),
         comparable=0.02,
         supports=0.8,
-        of_noise=Scale(absolute=0.0085, of_median=0.12, comparable=0.02, outliers=False, areas=True),
+        of_noise=Scale(absolute=0.0085, of_median=0.15, comparable=0.02, outliers=False, areas=True),
         areas=True,
     ),
     "spectral_inversion": Scale(
