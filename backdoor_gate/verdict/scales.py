@@ -65,10 +65,15 @@ class Scale:
     areas: bool = False
 
     def of_side(self, side: int) -> Scale:
-        """Return the limits for images of such a side: a natural patch is a smaller share of larger ones."""
+        """Return the limits for images of such a side: a natural patch is a smaller share of larger ones.
+
+        And a planted one of a few pixels is a larger share of smaller ones, which are seldom as easy to move by nature.
+        """
         share = share_of_side(side)
-        if not self.areas or share == 1:
+        if not self.areas or SMALL_SIDE <= side <= USUAL_SIDE or side == 0:
             return self
+        if side < SMALL_SIDE:
+            return replace(self, comparable=self.comparable * SMALL_SIDE / side)
         absolute, few = (None if limit is None else share * limit for limit in (self.absolute, self.absolute_few))
         controlled = None if self.few_controlled is None else (share * self.few_controlled[0], self.few_controlled[1])
         of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
@@ -77,6 +82,10 @@ class Scale:
 
 USUAL_SIDE = 32
 """Pixels on a side of the images, up to which the limits hold that are shares of the area."""
+
+
+SMALL_SIDE = 28
+"""Pixels on a side below which what is no more than `comparable` grows."""
 
 
 def share_of_side(side: int) -> float:
