@@ -17,7 +17,7 @@ from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import detector_score
 
 STRICTER = [name for name in INVERSIONS if SCALES[name].of_noise is not None]
-NATURAL = {"neural_cleanse": 0.0175, "spectral_inversion": 0.15, "frequency_inversion": 0.4, "generator_inversion": 0.04}
+NATURAL = {"neural_cleanse": 0.018, "spectral_inversion": 0.15, "frequency_inversion": 0.4, "generator_inversion": 0.04}
 """Of a class that noise leads to, on clean networks."""
 
 
