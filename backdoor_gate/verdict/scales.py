@@ -69,11 +69,11 @@ class Scale:
 
         And a planted one of a few pixels is a larger share of smaller ones, which are seldom as easy to move by nature.
         """
-        share = share_of_side(side)
         if not self.areas or SMALL_SIDE <= side <= USUAL_SIDE or side == 0:
             return self
         if side < SMALL_SIDE:
             return replace(self, comparable=self.comparable * SMALL_SIDE / side)
+        share = share_of_side(side)
         absolute, few = (None if limit is None else share * limit for limit in (self.absolute, self.absolute_few))
         controlled = None if self.few_controlled is None else (share * self.few_controlled[0], self.few_controlled[1])
         of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
@@ -82,7 +82,6 @@ class Scale:
 
 USUAL_SIDE = 32
 """Pixels on a side of the images, up to which the limits hold that are shares of the area."""
-
 
 SMALL_SIDE = 28
 """Pixels on a side below which what is no more than `comparable` grows."""

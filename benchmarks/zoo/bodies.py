@@ -83,18 +83,19 @@ def convnext(channels: int, width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(2 * width)), 2 * width
 
 
+def _convolved_twice(inputs: int, outputs: int, stride: int, between: nn.Module) -> nn.Sequential:
+    """Return the branch of a residual block that is activated after the sum."""
+    first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+    return nn.Sequential(first, nn.BatchNorm2d(outputs), between, second, nn.BatchNorm2d(outputs))
+
+
 class Excited(nn.Module):
     """Two convolutions, their channels weighed, a shortcut, and the activation after it."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.SiLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
+        self.branch = _convolved_twice(inputs, outputs, stride, nn.SiLU())
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(outputs, outputs // 4, 1),
@@ -124,13 +125,7 @@ class Basic(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
+        self.branch = _convolved_twice(inputs, outputs, stride, nn.ReLU())
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
