@@ -65,8 +65,11 @@ class Subject:
         """Put the model on the device and check its output on probes.
 
         Raises:
-            UnmeasuredError: the output is not (N, K) finite logits or probabilities, or carries no information.
+            UnmeasuredError: the output is not (N, K) finite logits or probabilities, or carries no information, or the
+                network is not one that can be measured, see `LoadedModel.check`.
         """
+        if model.check is not None:
+            model.check(spec.shape)
         self.spec = spec
         self.device = device
         self.final_layer: FinalLayer | None = model.final_layer
@@ -162,7 +165,7 @@ def _check_output(output: object, num_classes: int | None) -> None:
     if num_classes is not None and output.shape[1] != num_classes:
         raise UnmeasuredError(
             f"model output invalid: {output.shape[1]} classes, the policy or the data says {num_classes}",
-            hint="correct model.num_classes, or give the right model",
+            hint="give the right model, or state model.num_classes, as where the clean data lacks the last classes",
         )
     if not output.isfinite().all():
         raise UnmeasuredError("model output invalid: not finite", hint="check the weights and model.input.range")

@@ -43,7 +43,7 @@ def load(
         assert file.archive is not None
         exported = pt2.read(file.archive, file.name)
         if exported.fixed_batch is None:
-            return LoadedModel(exported.network, "pt2", exported.final_layer(num_classes))
+            return LoadedModel(exported.network, "pt2", exported.final_layer(num_classes), exported.network.check)
         if architecture is None:
             raise pt2.fixed_batch_error(exported.fixed_batch, file.name)
         model = _fill(architecture, exported.weights, file, num_classes)

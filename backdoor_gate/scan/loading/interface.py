@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 
@@ -31,10 +33,11 @@ class LoadedModel:
             and returns its raw output; float32, on CPU, in evaluation mode, every parameter frozen.
         format: `safetensors`, `state_dict`, `pt2`, `torchscript` or `pickle`.
         final_layer: the last linear layer, None where none was found.
-        fixed_batch: the only batch size that the network takes; None for any.
+        check: takes the shape (C, H, W) of an image and raises UnmeasuredError where the network is one that cannot be
+            measured here as it runs in production; None: it is built by trusted code.
     """
 
     network: nn.Module
     format: str
     final_layer: FinalLayer | None
-    fixed_batch: int | None = None
+    check: Callable[[tuple[int, int, int]], None] | None = None

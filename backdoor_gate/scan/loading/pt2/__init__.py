@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backdoor_gate.errors import RefusedError, UnmeasuredError
+from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2.classifier import final_layer
 from backdoor_gate.scan.loading.pt2.folding import fold
 from backdoor_gate.scan.loading.pt2.graph import Graph, read_graph
 from backdoor_gate.scan.loading.pt2.members import open_package, refused
 from backdoor_gate.scan.loading.pt2.network import GraphNetwork
+from backdoor_gate.scan.loading.pt2.traces import Trace, same
 from backdoor_gate.scan.loading.pt2.weights import read_weights
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.loading.interface import FinalLayer
 
 MAX_INPUT_ELEMENTS = 1 << 26
-_AGREEMENT = 1e-3
-"""Relative difference up to which two networks of the same weights count as the same function."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,12 +33,14 @@ class Exported:
     Attributes:
         network: runs the graph.
         graph: the checked program.
+        tensors: its weights and constants by graph value.
         weights: its state_dict: parameters and kept buffers by name.
         where: the file, for messages.
     """
 
     network: GraphNetwork
     graph: Graph
+    tensors: dict[str, Tensor]
     weights: dict[str, Tensor]
     where: str
 
@@ -53,7 +54,7 @@ class Exported:
         return final_layer(self.graph, self.network, num_classes)
 
     def check_same(self, network: nn.Module, target: str) -> None:
-        """Refuse when the graph computes something else than the architecture does with the same weights.
+        """Accept a graph that computes what the architecture does with the same weights, for every image.
 
         Otherwise what is measured is not what would be deployed.
 
@@ -62,24 +63,22 @@ class Exported:
             target: its name for messages.
 
         Raises:
-            RefusedError: the two outputs differ on random images.
-            UnmeasuredError: the comparison cannot be made.
+            UnmeasuredError: they do not run the same operators on the same values, or one of them fails.
         """
         sizes = [size or 0 for size in self.graph.shape]
         if min(sizes) < 1 or torch.Size(sizes).numel() > MAX_INPUT_ELEMENTS:
             raise UnmeasuredError(f"input shape {tuple(sizes)} of the graph not supported", where=self.where)
         images = torch.rand(sizes, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            expected = self.network(images)
-            try:
-                found = network(images)
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                line = shown(str(error).partition("\n")[0], 200)
-                raise UnmeasuredError(f"{target} fails on the graph's input: {line}", where=self.where) from error
-        same = isinstance(found, torch.Tensor) and found.shape == expected.shape
-        if not same or not torch.allclose(found, expected, rtol=_AGREEMENT, atol=_AGREEMENT):
-            hint = "name the architecture that was exported, or export again with an input example of batch >= 2"
-            raise RefusedError(f"pt2: the graph is not what {target} computes", where=self.where, hint=hint)
+        expected = Trace().record(GraphNetwork(self.graph, self.tensors, self.where).run, images.clone())
+        try:
+            found = Trace().record(network, images.clone())
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            line = shown(str(error).partition("\n")[0], 200)
+            raise UnmeasuredError(f"{target} fails on the graph's input: {line}", where=self.where) from error
+        if not same(found, expected):
+            hint = "log it again with an input example of batch >= 2; or name the architecture that was exported"
+            reason = f"the graph cannot be shown to compute what {target} does"
+            raise UnmeasuredError(f"pt2 of a fixed batch: {reason}", where=self.where, hint=hint)
 
 
 def read(archive: Archive, where: str) -> Exported:
@@ -102,7 +101,7 @@ def read(archive: Archive, where: str) -> Exported:
         if name not in held[place]:
             raise refused(f"tensor missing: {shown(name)}", where)
         tensors[value] = held[place][name]
-    return Exported(GraphNetwork(*fold(graph, tensors), where), graph, state, where)
+    return Exported(GraphNetwork(*fold(graph, tensors), where), graph, tensors, state, where)
 
 
 def fixed_batch_error(batch: int, where: str) -> UnmeasuredError:

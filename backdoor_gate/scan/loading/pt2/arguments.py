@@ -9,8 +9,7 @@ import torch
 
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2.members import refused
-from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES
-from backdoor_gate.scan.loading.tensors import FLOATS
+from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, check_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +37,7 @@ def decode(argument: Mapping[str, Any], where: str) -> Any:
 
     Raises:
         RefusedError: its kind is not one that a network of tensors and sizes needs.
+        UnmeasuredError: it asks for another precision than float32.
     """
     ((kind, value),) = argument.items()
     if kind not in _DECODERS:
@@ -73,8 +73,8 @@ def _symbol(value: Mapping[str, Any], where: str) -> Any:
 def _scalar_type(value: Any, where: str) -> torch.dtype:
     if value not in SCALAR_TYPES:
         raise refused(f"dtype not supported: scalar type {value}", where)
-    # All floats are measured in float32, so a cast between them is none.
-    return torch.float32 if SCALAR_TYPES[value] in FLOATS else SCALAR_TYPES[value]
+    check_float32(SCALAR_TYPES[value], "a part of it", where)
+    return SCALAR_TYPES[value]
 
 
 def _memory_format(value: Any, where: str) -> torch.memory_format:

@@ -59,7 +59,7 @@ def _product(convolution: Step, norm: Step, tensors: Mapping[str, Tensor]) -> tu
     given += [norm.arguments.get(name) for name in ("weight", "bias", "running_mean", "running_var")]
     epsilon = norm.arguments.get("eps")
     constant = all(value is None or (isinstance(value, Ref) and value.name in tensors) for value in given)
-    if not constant or norm.arguments.get("training") is not False or not isinstance(epsilon, float):
+    if not constant or not isinstance(epsilon, float):
         return None
     kernel, offset, gain, shift, mean, variance = (None if value is None else tensors[value.name] for value in given)
     if kernel is None or mean is None or variance is None or kernel.dim() != _KERNEL_DIMENSIONS:

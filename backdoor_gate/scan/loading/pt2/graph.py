@@ -11,6 +11,9 @@ from backdoor_gate.scan.loading.pt2 import operators
 from backdoor_gate.scan.loading.pt2.arguments import Ref, decode, references
 from backdoor_gate.scan.loading.pt2.expressions import check_expression
 from backdoor_gate.scan.loading.pt2.members import SCHEMA_MAJOR, refused
+from backdoor_gate.scan.loading.pt2.modes import check_evaluation, in_training
+from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, check_float32
+from backdoor_gate.scan.loading.tensors import FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 MAX_NODES = 100_000
 _OUTPUTS = ("as_tensor", "as_sym_int", "as_sym_bool", "as_sym_float")
 _IN_CONSTANTS = "constant"
-_FLOAT_TYPES = (6, 7, 8, 13)
 _MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError)
 
 
@@ -77,7 +79,8 @@ def read_graph(program: dict[str, Any], where: str) -> Graph:
 
     Raises:
         RefusedError: the program is malformed, or uses anything outside the allow-list.
-        UnmeasuredError: it is no network from one batch of images to one tensor.
+        UnmeasuredError: it is no network from one batch of images to one tensor, was exported in training mode, or
+            computes in another precision than float32.
     """
     try:
         return _read(program, where)
@@ -161,8 +164,10 @@ def _name(entry: dict[str, Any], key: str = "name") -> str:
 
 def _shape(meta: dict[str, Any], where: str) -> tuple[int | None, ...]:
     sizes = meta["sizes"]
-    if len(sizes) != 4 or meta["dtype"] not in _FLOAT_TYPES:
+    kind = SCALAR_TYPES.get(meta["dtype"])
+    if len(sizes) != 4 or kind not in FLOATS:
         raise UnmeasuredError(f"the network takes no float images (N, C, H, W): {len(sizes)} dimensions", where=where)
+    check_float32(kind, "its images", where)
     return tuple(int(size["as_int"]) if "as_int" in size else None for size in sizes)
 
 
@@ -173,10 +178,9 @@ def _steps(nodes: list[dict[str, Any]], known: set[str], weights: dict[str, tupl
             continue
         step = _step(node, where)
         if step.writes in weights:
-            # Modules exported in training mode count their batches; evaluation does not.
-            if not weights[step.writes][1].endswith("num_batches_tracked"):
-                raise refused("graph changes its own weights", where)
-            step = _identity(step.label, Ref(step.writes), step.outputs)
+            if weights[step.writes][1].endswith("num_batches_tracked"):
+                raise in_training("batches are counted", where)
+            raise refused("graph changes its own weights", where)
         for ref in (*references(step.arguments), *references(step.positional)):
             if ref not in known:
                 raise refused(f"value not defined: {shown(ref)}", where)
@@ -196,8 +200,9 @@ def _step(node: dict[str, Any], where: str) -> Step:
     if target in operators.INTEGER:
         return Step(target, operators.INTEGER[target], {}, tuple(arguments.values()), outputs, spread, None)
     overload = operators.resolve(target, where)
+    check_evaluation(target, arguments, where)
     if target in operators.IDENTITY:
-        return _identity(target, arguments["input"], outputs)
+        return Step(target, _same, {}, (arguments.get("input", arguments.get("self")),), outputs, spread, None)
     schema = {argument.name: argument for argument in overload._schema.arguments}
     if arguments.keys() - schema.keys():
         raise refused(f"argument not known: {shown(target)}", where)
@@ -206,27 +211,11 @@ def _step(node: dict[str, Any], where: str) -> Step:
     if len(writes) != len(written):
         raise refused(f"argument not allowed: {shown(target)}", where)
     call = operators.RUN_AS.get(target, overload)
-    return Step(target, call, _in_evaluation(target, arguments), (), outputs, spread, writes[0] if writes else None)
-
-
-def _identity(label: str, value: Any, outputs: tuple[str, ...]) -> Step:
-    return Step(label, _same, {}, (value,), outputs, False, None)
+    return Step(target, call, arguments, (), outputs, spread, writes[0] if writes else None)
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _in_evaluation(target: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments as in evaluation: running statistics where there are any, and nothing dropped."""
-    tracked = isinstance(arguments.get("running_mean"), Ref)
-    if target == "torch.ops.aten.batch_norm.default" and tracked:
-        return {**arguments, "training": False}
-    if target == "torch.ops.aten.instance_norm.default" and tracked:
-        return {**arguments, "use_input_stats": False}
-    if target == "torch.ops.aten.scaled_dot_product_attention.default":
-        return {**arguments, "dropout_p": 0.0}
-    return arguments
 
 
 def _outputs(outputs: list[dict[str, Any]], where: str) -> tuple[tuple[str, ...], bool]:

@@ -40,13 +40,14 @@ softmax.int _softmax log_softmax.int _log_softmax logsumexp threshold threshold_
 scaled_dot_product_attention
 """
 _SHAPE = """
-view _unsafe_view reshape permute transpose.int t numpy_T mT swapaxes movedim.int movedim.intlist flatten.using_ints
-unflatten.int squeeze squeeze.dim squeeze.dims unsqueeze expand expand_as cat concat stack hstack vstack split.Tensor
-split.sizes split_with_sizes tensor_split.sections chunk slice.Tensor select.int narrow unbind.int pad constant_pad_nd
-reflection_pad2d replication_pad2d repeat repeat_interleave.self_int tile roll flip unfold im2col pixel_shuffle
-pixel_unshuffle channel_shuffle native_channel_shuffle upsample_nearest2d upsample_nearest2d.vec upsample_bilinear2d
-upsample_bilinear2d.vec upsample_bicubic2d upsample_bicubic2d.vec _upsample_bilinear2d_aa _upsample_bilinear2d_aa.vec
-grid_sampler grid_sampler_2d affine_grid_generator index.Tensor index_select gather embedding
+view _unsafe_view reshape reshape_as permute transpose.int t numpy_T mT swapaxes movedim.int movedim.intlist
+flatten.using_ints unflatten.int squeeze squeeze.dim squeeze.dims unsqueeze expand expand_as cat concat stack hstack
+vstack split.Tensor split.sizes split_with_sizes tensor_split.sections chunk slice.Tensor select.int narrow unbind.int
+pad constant_pad_nd reflection_pad2d replication_pad2d repeat repeat_interleave.self_int tile roll flip unfold im2col
+pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle upsample_nearest2d upsample_nearest2d.vec
+upsample_bilinear2d upsample_bilinear2d.vec upsample_bicubic2d upsample_bicubic2d.vec _upsample_bilinear2d_aa
+_upsample_bilinear2d_aa.vec grid_sampler grid_sampler_2d affine_grid_generator index.Tensor index_select gather
+embedding
 """
 _ARITHMETIC = """
 add.Tensor add.Scalar add_.Tensor add_.Scalar sub.Tensor sub.Scalar sub_.Tensor sub_.Scalar rsub.Scalar rsub.Tensor
@@ -79,9 +80,13 @@ _TABLES = (
     *(_ARITHMETIC, _REDUCTION, _CHOICE, _CREATION, _COPY),
 )
 
-ATEN = frozenset(
-    f"torch.ops.aten.{name if '.' in name else name + '.default'}" for table in _TABLES for name in table.split()
-)
+
+def _named(names: str) -> frozenset[str]:
+    """Return the full names of operators."""
+    return frozenset(f"torch.ops.aten.{name if '.' in name else name + '.default'}" for name in names.split())
+
+
+ATEN = _named(" ".join(_TABLES))
 """Allowed tensor operators."""
 
 INTEGER: dict[str, Callable[..., Any]] = {
@@ -111,21 +116,44 @@ CHECKS = frozenset(
 )
 """Operators that only pin shapes or dtypes; they compute nothing and are left out."""
 
-IDENTITY = frozenset(
-    f"torch.ops.aten.{name}.default"
-    for name in ("dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout")
+
+IDENTITY = _named("dropout dropout_ feature_dropout feature_dropout_ alpha_dropout")
+"""Operators that do nothing in evaluation; see `modes` for what was exported in training mode."""
+
+SIZED = _named("view _unsafe_view reshape expand unflatten.int repeat tile zeros ones full new_zeros new_ones new_full")
+"""Operators that may be given a size that grows with the batch; what they give has that size, and hangs on it in no
+other way."""
+
+BY_POSITION = _named(
+    "slice.Tensor select.int narrow unbind.int split.Tensor split.sizes split_with_sizes chunk tensor_split.sections "
+    "index_select gather roll flip unfold"
 )
-"""Operators that do nothing in evaluation, whatever mode the network was exported in."""
+"""Operators that treat what lies along `dim`, 0 where that is not given, by its position there."""
+
+BY_ROW_AND_COLUMN = _named("tril triu")
+"""Operators that treat what lies along the last two axes by its position there."""
+
+STEPWISE = _named("sign floor ceil round trunc div.Tensor_mode div.Scalar_mode floor_divide")
+"""Operators with a floating result that has no slope."""
+
+WITH_OWN_STATISTICS = _named("batch_norm instance_norm group_norm native_group_norm")
+"""Operators that take the mean over some axes away; what they add may hide how little is left."""
 
 
 def _reshape(self: Tensor, size: list[int]) -> Tensor:
     return torch.reshape(self, size)
 
 
-RUN_AS: dict[str, Callable[..., Any]] = dict.fromkeys(
-    ("torch.ops.aten.view.default", "torch.ops.aten._unsafe_view.default"), _reshape
-)
-"""`view` fails on memory laid out otherwise than it was when exporting; `reshape` gives the same values."""
+def _with_gradient(self: Tensor) -> Tensor:
+    return self
+
+
+RUN_AS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("torch.ops.aten.view.default", "torch.ops.aten._unsafe_view.default"), _reshape),
+    **dict.fromkeys((f"torch.ops.aten.{name}.default" for name in ("detach", "detach_", "lift_fresh")), _with_gradient),
+}
+"""`view` fails on memory laid out otherwise than it was when exporting; `reshape` gives the same values. And what is
+cut off from the gradient would be hidden from every search that follows it."""
 
 
 def resolve(target: str, where: str) -> Any:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.loading.naming import check_tensor_names, shown
 from backdoor_gate.scan.loading.pt2.members import Package, refused
-from backdoor_gate.scan.loading.tensors import Layout, check_layouts, settle, unsupported_dtype
+from backdoor_gate.scan.loading.tensors import FLOATS, Layout, check_layouts, settle, unsupported_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +28,29 @@ SCALAR_TYPES = {
 _STRIDED = 7
 
 
+def check_float32(kind: torch.dtype, what: str, where: str) -> None:
+    """Accept whole numbers, booleans and float32.
+
+    In another precision the program would round otherwise in production than it does here, and a step of rounding can
+    be a switch.
+
+    Raises:
+        UnmeasuredError: it is another floating type.
+    """
+    if kind in FLOATS and kind != torch.float32:
+        raise UnmeasuredError(
+            f"the program has {what} in {str(kind).removeprefix('torch.')}, and is measured in float32",
+            where=where,
+            hint="export the model in float32: model.float(), without autocast; or upload safetensors",
+        )
+
+
 def read_weights(package: Package) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the state (parameters and kept buffers) and the constants, by name, float32 where floating.
+    """Return the state (parameters and kept buffers) and the constants, by name.
 
     Raises:
         RefusedError: a record is pickled, unused, missing, or does not cover its tensor.
-        UnmeasuredError: a value is not finite.
+        UnmeasuredError: a value is not finite, or in another precision than float32.
     """
     used: dict[str, int] = {}
     state = _layouts(package, package.weights, "data/weights/", used)
@@ -71,6 +89,7 @@ def _layouts(
         dtype = SCALAR_TYPES.get(meta.get("dtype")) if isinstance(meta.get("dtype"), int) else None
         if dtype is None:
             raise unsupported_dtype(name, f"scalar type {meta.get('dtype')}", package.where)
+        check_float32(dtype, shown(name), package.where)
         if meta.get("layout") != _STRIDED:
             raise refused(f"tensor {shown(name)}: tensor layout not supported", package.where)
         used[record] = package.archive.size(record)
