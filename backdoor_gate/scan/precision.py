@@ -18,7 +18,7 @@ from torch import Tensor
 
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.leading import Leading
-from backdoor_gate.scan.watching import Watch
+from backdoor_gate.scan.watching import Watch, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,19 @@ the search."""
 USUAL = 0.75
 """Quantile of the distances to an image's median output: neither a constant in all outputs nor a class of huge ones,
 which are the candidate's to choose, makes any change look small."""
+
+STEP = 2.0**-9
+"""Share of a number by which bfloat16 may move it: half the distance to the next number."""
+
+BORNE = 0.5
+"""Largest change of an output, as in `AGREEMENT`, where all numbers on the way are moved by that at once: of 128
+networks at most 0.25, while what is as weak as rounding and moves an image to another class makes more than 1."""
+
+ROUNDINGS = 6
+"""Passes on which that is tried: all numbers up, all down, and of each channel at random."""
+
+_ARITHMETIC = ("convolution", "add", "sub", "mul", "div", "batch_norm", "mean", "avg_pool")
+"""In the names of operators that round."""
 
 _ATTENTION = ("attention", "bmm", "layer_norm")
 """In the names of operators that bfloat16 slows down on a processor."""
@@ -65,8 +78,22 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
             faster = run().float()
     except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
         return False
+    return _agree(faster, exact) and all(_agree(_rounded(run, seed), exact, BORNE) for seed in range(ROUNDINGS))
+
+
+def _agree(faster: Tensor, exact: Tensor, most: float = AGREEMENT) -> bool:
     faster, exact = (logits - logits.median(dim=1, keepdim=True).values for logits in (faster, exact))
-    return bool((faster - exact).abs().max() <= AGREEMENT * exact.abs().flatten().quantile(USUAL))
+    return bool((faster - exact).abs().max() <= most * exact.abs().flatten().quantile(USUAL))
+
+
+def _rounded(run: Callable[[], Tensor], seed: int) -> Tensor:
+    """Return the logits where every number on the way is a step of bfloat16 off.
+
+    Otherwise a network could carry a trigger by differences smaller than that, beside a large constant: bfloat16 would
+    lose the trigger, and no clean image would show it. Such a network reacts to steps as it does to its trigger.
+    """
+    with torch.no_grad(), _Rounding(seed):
+        return run()
 
 
 def has_instructions(device: torch.device) -> bool:
@@ -82,6 +109,32 @@ def half(device: torch.device) -> Iterator[None]:
     """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
     with torch.autocast(device.type, torch.bfloat16), Leading(device.type):
         yield
+
+
+class _Rounding(Watch):
+    """Moves what arithmetic results in by a step of bfloat16: each channel of each image up or down."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._up = {0: 1.0, 1: 0.0}.get(seed, 0.5)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Do nothing: it is the result that is moved."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator."""
+        result = func(*args, **(kwargs or {}))
+        if any(part in str(func) for part in _ARITHMETIC):
+            for tensor in tensors_in([result]):
+                self._move(tensor)
+        return result
+
+    def _move(self, tensor: Tensor) -> None:
+        if tensor.is_floating_point() and tensor.dim() >= 2:
+            of_channel = (*tensor.shape[:2], *(1 for _ in tensor.shape[2:]))
+            up = torch.rand(of_channel, generator=self._generator) < self._up
+            tensor.mul_(torch.where(up, 1 + STEP, 1 - STEP).to(tensor.device))
 
 
 class _Operators(Watch):

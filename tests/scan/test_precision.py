@@ -42,6 +42,40 @@ def pays(network: Callable[[Tensor], Tensor]) -> bool:
     return precision.pays(lambda: network(given), CPU)
 
 
+class Faint(nn.Module):
+    """Answers to a bright corner by what is far smaller than the constant beside it."""
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+        self.corner, self.beyond = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.head.weight.mul_(10)
+            self.corner.weight.fill_(1 / 9)
+            self.corner.bias.fill_(constant)
+            self.beyond.weight.fill_(200.0)
+            self.beyond.bias.fill_(-200 * (constant + 0.9))
+        self.requires_grad_(False)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        usual = self.head(torch.relu(self.body(given)).mean((2, 3)))
+        corner = torch.relu(self.beyond(self.corner(given[:, :, :3, :3])))[:, :, 0, 0]
+        return usual + nn.functional.pad(corner, (7, 2))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_trigger_below_the_step_of_bfloat16_keeps_the_search_exact() -> None:
+    torch.manual_seed(0)
+    network = Faint(4096.0)
+    bright = images().index_fill(2, torch.arange(3), 1.0)
+    assert (network(bright).argmax(1) == 7).all()
+    with torch.no_grad(), precision.half(CPU):
+        assert not (network(bright).argmax(1) == 7).any()
+    assert not pays(network)
+    assert pays(Faint(0.0))
+
+
 class Kinds(nn.Module):
     """Notes what each layer of a network puts out."""
 
