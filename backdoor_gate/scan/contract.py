@@ -32,7 +32,8 @@ def agree(declared: Declared, data: DataShape | None, signature: Signature | Non
     Raises:
         UsageError: the policy contradicts the clean data.
         RefusedError: the candidate's signature contradicts the policy or the data.
-        UnmeasuredError: nobody says what shape the images have, or the model does not take images.
+        UnmeasuredError: nobody says what shape the images have, the model does not take images, or has more classes
+            than the data, which the policy does not say.
     """
     if declared.shape and data and declared.shape != data.shape:
         raise UsageError(
@@ -80,7 +81,11 @@ def _shape(trusted: tuple[int, int, int] | None, signature: Signature | None) ->
 
 
 def _classes(declared: int | None, data: DataShape | None, signature: Signature | None) -> int | None:
-    """Return the number of classes that the output must have."""
+    """Return the number of classes that the output must have.
+
+    Where there are labels it is theirs and not the candidate's to say: outputs that never win, but are easily moved to,
+    would make what is planted look usual.
+    """
     output = signature.output.shape if signature and signature.output else None
     signed = output[1] if output and len(output) == 2 and output[1] > 0 else None
     least = data.least_classes if data else None
@@ -96,7 +101,13 @@ def _classes(declared: int | None, data: DataShape | None, signature: Signature 
             where="MLmodel",
             hint="check that this is the model that the data is for",
         )
-    return declared or signed
+    if signed and least and not declared and signed > least:
+        raise UnmeasuredError(
+            f"the signature's output has {signed} classes, the labels of the clean data are below {least}",
+            where="model.num_classes",
+            hint="state the number in the policy where the clean data lacks the last classes",
+        )
+    return declared or least or signed
 
 
 def _check_channels(declared: Declared, shape: tuple[int, int, int]) -> None:

@@ -25,13 +25,13 @@ def signed(*shape: int, classes: int | None = None) -> Signature:
         (POLICY, None, None, (GREY, 10)),
         (POLICY, DataShape(GREY, 10), signed(*GREY, classes=10), (GREY, 10)),
         (POLICY, DataShape(GREY, 4), None, (GREY, 10)),  # a sample of the data may lack the last classes
-        (NO_POLICY, DataShape(GREY, 10), None, (GREY, None)),  # labels only say how many there are at least
+        (NO_POLICY, DataShape(GREY, 10), None, (GREY, 10)),  # whoever has more classes than that says so in the policy
         (NO_POLICY, DataShape(GREY, None), signed(*GREY, classes=10), (GREY, 10)),
-        (NO_POLICY, DataShape(GREY, 7), signed(-1, 8, -1, classes=10), (GREY, 10)),
+        (NO_POLICY, DataShape(GREY, 10), signed(-1, 8, -1, classes=10), (GREY, 10)),
         (NO_POLICY, None, signed(*COLOUR, classes=10), (COLOUR, 10)),
         (NO_POLICY, None, signed(*COLOUR), (COLOUR, None)),
         (NO_POLICY, None, signed(*COLOUR, classes=-1), (COLOUR, None)),
-        (Declared(shape=GREY), DataShape(GREY, 3), None, (GREY, None)),
+        (Declared(shape=GREY), DataShape(GREY, 3), None, (GREY, 3)),
         (Declared(num_classes=10), None, signed(*COLOUR), (COLOUR, 10)),
         (POLICY, None, Signature(None, None), (GREY, 10)),
     ],
@@ -58,6 +58,8 @@ def test_what_is_agreed(
         (POLICY, None, signed(*GREY, classes=11), RefusedError, "MLmodel"),
         (POLICY, None, signed(*GREY, classes=9), RefusedError, "MLmodel"),
         (NO_POLICY, DataShape(GREY, 10), signed(*GREY, classes=9), RefusedError, "MLmodel"),
+        # Outputs that no image has are not the candidate's to add.
+        (NO_POLICY, DataShape(GREY, 10), signed(*GREY, classes=11), UnmeasuredError, "model.num_classes"),
         # Nobody says, or it takes no images.
         (NO_POLICY, None, None, UnmeasuredError, "model.input.shape"),
         (NO_POLICY, None, signed(3, -1, -1), UnmeasuredError, "model.input.shape"),
