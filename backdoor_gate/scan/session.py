@@ -34,6 +34,7 @@ from backdoor_gate.scan.contract import DataShape, agree
 from backdoor_gate.scan.data import CleanImages, load_clean
 from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context, Weakest
+from backdoor_gate.scan.finite import is_finite
 from backdoor_gate.scan.streams import in_streams, streams_of
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.synthetic import synthetic
@@ -248,6 +249,8 @@ def run_one(detector: Detector, context: Context) -> Evidence:
     except FAILURES as error:
         reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
         evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
+    if isinstance(evidence, Measured) and not is_finite(evidence):
+        evidence = Inconclusive(detector.name, "what it measured is not finite", evidence.cost)
     if isinstance(evidence, Measured):
         side = min(context.subject.spec.shape[1:])
         evidence = replace(evidence, noise_classes=context.noise_classes, side=side)

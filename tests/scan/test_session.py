@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,11 +13,14 @@ from support import digits
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.errors import UsageError
-from backdoor_gate.records import Declared, Inconclusive, InputSpec, Job, Limits, Measured
+from backdoor_gate.records import Cost, Declared, Inconclusive, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan import session
 from backdoor_gate.scan.data import CleanImages
+from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.session import ACTIVATION_CAP, ASSUMED_IN_USE, address_space_in_use, free_for_activations
 from backdoor_gate.scan.subject import Subject
+from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Progress
@@ -71,6 +76,33 @@ def test_what_does_not_fit_the_time_is_inconclusive_and_the_rest_is_told() -> No
     looked.deadline = 0.0
     evidence = session.run_detectors(job(), looked, images, lambda _: None)
     assert [type(e) for e in evidence] == [Inconclusive, Measured, Inconclusive]
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        {"values": (0.1, math.nan)},
+        {"success": (1.0, math.inf)},
+        {"pairs": (Pair(0, 1, 0.1, 1.0, -math.inf),)},
+        {"confirmations": (Confirmation(None, 1, math.nan, None, None),)},
+        {"controls": (Control(None, 1, math.inf),)},
+    ],
+    ids=lambda unfit: next(iter(unfit)),
+)
+def test_what_is_no_number_is_told_of_one_detector_and_not_of_the_scan(
+    unfit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = next(each for each in DETECTORS if each.name == "warp_inversion")
+    usual = Measured(detector.name, (0.1, None), success=(1.0, None), cost=Cost(model_passes=7))
+    looked = subject()
+    images, _ = session.prepare(looked, clean(100), 0)
+    context = Context(looked, images, {}, 0, GIB)
+    for evidence, kind in ((usual, Measured), (replace(usual, **unfit), Inconclusive)):
+        monkeypatch.setattr(type(detector), "measure", lambda *_, evidence=evidence: evidence)
+        found = session.run_one(detector, context)
+        assert isinstance(found, kind)
+        assert found.cost.model_passes == 7
+    assert found.reason == "what it measured is not finite"
 
 
 # ---------------------------------------------------------------------------------------------- images
