@@ -69,14 +69,14 @@ class Scale:
 
         And a planted one of a few pixels is a larger share of smaller ones, which are seldom as easy to move by nature.
         """
+        of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
         share = share_of_side(side)
         if self.areas and 0 < side < SMALL_SIDE:
-            return replace(self, comparable=self.comparable * SMALL_SIDE / side)
+            return replace(self, comparable=self.comparable * SMALL_SIDE / side, of_noise=of_noise)
         if not self.areas or share == 1:
             return self
         absolute, few = (None if limit is None else share * limit for limit in (self.absolute, self.absolute_few))
         controlled = None if self.few_controlled is None else (share * self.few_controlled[0], self.few_controlled[1])
-        of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
         return replace(self, absolute=absolute, absolute_few=few, few_controlled=controlled, of_noise=of_noise)
 
 

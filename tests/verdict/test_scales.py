@@ -71,7 +71,9 @@ def test_of_larger_images_a_natural_patch_is_a_smaller_share(name: str) -> None:
 
 def test_of_smaller_images_a_planted_patch_is_a_larger_share() -> None:
     usual = SCALES["neural_cleanse"]
-    assert usual.of_side(8) == replace(usual, comparable=3.5 * usual.comparable)
+    assert usual.of_noise is not None
+    of_noise = replace(usual.of_noise, comparable=3.5 * usual.of_noise.comparable)
+    assert usual.of_side(8) == replace(usual, comparable=3.5 * usual.comparable, of_noise=of_noise)
     assert usual.of_side(27).comparable > usual.of_side(28).comparable == usual.comparable
 
 
