@@ -59,10 +59,15 @@ def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
     if model is not None:
         request = Request(model, policy, data, device=device)
         examined = examine_model(request, source_for(model, tracking_uri))
-    findings = (*found, *examined.findings)
+    findings = (*found, *(one for one in examined.findings if not any(_same(one, other) for other in found)))
     code = worst([0, *(finding.exit_code for finding in findings)])
     emit(_json(findings, examined, code) if as_json else _text(findings, examined.readings))
     return code
+
+
+def _same(one: Finding, other: Finding) -> bool:
+    """Tell whether two problems are one, met twice."""
+    return one.exit_code != 0 and (one.what, one.where) == (other.what, other.where)
 
 
 def _policy(file: Path | None) -> Policy:
@@ -71,7 +76,7 @@ def _policy(file: Path | None) -> Policy:
     from backdoor_gate.policy.template import SHIPPED  # noqa: PLC0415
 
     if file is None:
-        return replace(parse(SHIPPED.read_bytes(), Path("policy.yaml")), lines={})  # the user's file has other lines
+        return replace(parse(SHIPPED.read_bytes(), Path("shipped policy")), lines={})  # no line of a file of the user's
     policy = load(file)
     policy.check_paths()
     return policy

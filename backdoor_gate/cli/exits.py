@@ -98,7 +98,7 @@ def _invoke(command: click.Command, arguments: Sequence[str]) -> int:
         return USAGE
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        return _say(f"{error.format_message().rstrip('.')}; see '{path} --help'", USAGE)
+        return _say(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{path} --help'", USAGE)
 
 
 @contextlib.contextmanager

@@ -96,4 +96,4 @@ def _registry(tracking_uri: str | None) -> Iterator[Finding]:
     except GateError as error:
         yield failure("registry", error)
         return
-    yield ok("registry", f"the registry answers, with {len(names)} registered models")
+    yield ok("registry", f"the registry answers, with {len(names)} registered model{'' if len(names) == 1 else 's'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from backdoor_gate.catalogue import FEWEST_COMPARED
 from backdoor_gate.records import Suspicion, Verdict
 from backdoor_gate.reports.advice import next_steps
 from backdoor_gate.reports.rows import MEANING, Way, class_list, number, probability
@@ -70,7 +71,7 @@ def _certainty(report: ReportV1, verdict: Verdict) -> list[str]:
         telling = [found for found in telling if found["suspect_classes"]]
     rate = report["false_block_rate"]
     share = "unknown" if rate is None else f"{rate:.2%} of clean models"
-    kind = "measured on reference models" if report["calibrated"] else "nominal, not measured on reference models"
+    kind = "measured on reference models" if report["calibrated"] else "nominal, not measured on models of yours"
     images = "clean images that you gave" if report["data_digest"] else "synthetic images, so success is not verified"
     return [
         *(_numbers(found) for found in telling[:_SURE_DETECTORS]),
@@ -101,7 +102,12 @@ def _numbers(found: DetectorV1) -> str:
         apart = f"{_way_list(named)} {'stands' if len(named) == 1 else 'stand'} apart" if named else "none stands apart"
         return f"{found['name']}: {len(pairs['sources'])} pairs of classes, compared with each other: {apart}."
     if index is None or threshold is None:
-        return f"{found['name']}: no comparison between classes is possible; only absolute trigger sizes counted."
+        if len(found["per_class"]) < FEWEST_COMPARED:
+            return f"{found['name']}: no comparison between classes is possible; only absolute trigger sizes counted."
+        return f"{found['name']}: judged by its own scale, not by its anomaly index."
+    if index <= threshold and found["suspect_classes"]:
+        within = f"its anomaly index {number(index)} is within {number(threshold)}"
+        return f"{found['name']}: suspect by its own scale; {within}."
     side = "beyond" if index > threshold else "within"
     chance = probability(found["p_value"])
     return (

@@ -117,7 +117,7 @@ def read_clean(path: Path, declared: Declared, *, max_images: int | None, seed: 
         what = f"images of shape {images.shape[1:]}, the policy says {declared.shape}"
         raise _fault(what, path, "make data and model.input.shape agree")
     if labels is not None and declared.num_classes is not None and int(labels.max()) >= declared.num_classes:
-        hint = f"the policy says {declared.num_classes} classes, numbered from 0"
+        hint = f"the policy says {declared.num_classes} classes: number them from 0, or correct model.num_classes"
         raise _fault(f"label {int(labels.max())} is out of range", path, hint)
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise _fault(f"images of type {images.dtype}", path, "store uint8 or float images")
@@ -190,6 +190,9 @@ def _array(file: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
     size = file.getinfo(name).file_size
     with file.open(name) as member:
         shape, dtype = _header(member)
+    if dtype.kind in "OSU":
+        numbers = "class numbers: labels.astype(numpy.int64)" if name.startswith("labels") else "uint8 or float images"
+        raise _fault(f"array {name.removesuffix('.npy')!r} holds no numbers but {dtype}", path, f"store {numbers}")
     if size > MAX_ARRAY_BYTES or prod(shape) * dtype.itemsize > size:
         raise _fault(f"array {name!r} is larger than its data or than {MAX_ARRAY_BYTES >> 30} GiB", path)
     if dtype.kind not in "uif":
@@ -224,7 +227,7 @@ def _labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
     if labels.dtype.kind not in "ui" or labels.ndim != 1:
         raise _fault(f"labels of shape {labels.shape} and type {labels.dtype}", path, "store integers (N,)")
     if len(labels) != count:
-        raise _fault(f"{count} images but {len(labels)} labels", path)
+        raise _fault(f"{count} images but {len(labels)} labels", path, "store one label for each image")
     if int(labels.min()) < 0 or int(labels.max()) > np.iinfo(np.int64).max:
         raise _fault("a label is out of range", path, "number the classes from 0")
     return labels.astype(np.int64)
@@ -272,7 +275,7 @@ def _read_tree(
 def _class_folders(root: Path) -> list[Path]:
     folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if len(folders) < 2:
-        raise _fault(f"{len(folders)} class folders", root, "make one folder of images per class")
+        raise _fault(f"class folders: {len(folders)}", root, "make one folder of images per class")
     if not all(folder.name.isdecimal() for folder in folders):
         return sorted(folders, key=lambda folder: folder.name)
     folders.sort(key=lambda folder: int(folder.name))

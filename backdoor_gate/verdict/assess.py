@@ -146,7 +146,7 @@ def _with_index(
         rate: its false-block rate.
     """
     found = most_extreme(values, spec, scale)
-    threshold = critical_value(len(values), rate) if len(values) >= FEWEST_COMPARED else None
+    threshold = critical_value(len(values), rate) if scale.outliers and len(values) >= FEWEST_COMPARED else None
     if found is None:
         return replace(result, threshold=threshold)
     if not scale.outliers:

@@ -59,7 +59,7 @@ def test_an_explanation_names_the_rank() -> None:
 
     assert "(measured on reference models; p = 0.37 among 199 references)" in " ".join(told(calibrated()).split())
     own = " ".join(told(ours()).split())
-    assert "nominal, not measured on reference models; p = 0.50 among 120 clean networks of ours" in own
+    assert "nominal, not measured on models of yours; p = 0.50 among 120 clean networks of ours" in own
 
 
 def test_junit_holds_it_as_a_property() -> None:
