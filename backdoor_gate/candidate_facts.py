@@ -1,8 +1,12 @@
-"""What is said of a candidate's files, and what it says of itself."""
+"""What is said of a candidate's files, what it says of itself, and which entry of the registry it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,16 @@ class Signature:
 
     input: TensorSignature | None
     output: TensorSignature | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One entry of a registry. Its name and number can be given a second time, and swapped; these two stay with it.
+
+    Attributes:
+        created: when the registry made it, by the registry's clock: in whole milliseconds, with a zone.
+        source: `sha256:<hex>` of the source that the registry has for it, as text.
+    """
+
+    created: datetime
+    source: str

@@ -5,16 +5,19 @@ Used by the source that reads the registry and the publisher that writes to it. 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from backdoor_gate.candidate_facts import Registration
 from backdoor_gate.errors import GateError, RegistryReadError, UsageError
 from backdoor_gate.patience import patience
 
@@ -44,6 +47,7 @@ _DENIED = re.compile(r"error code 40[13]\b|\b40[13] Client Error|PERMISSION_DENI
 _DENIED_HINT = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 GATE_SAYS = "backdoor-gate: "
 """How a gated registry store begins what it says to a client whose request it refuses."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_URI_HINT = "pass the tracking URI, or set MLFLOW_TRACKING_URI"
 
 
@@ -121,6 +125,22 @@ def connect(uri: str, registry_uri: str | None) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL + 1)  # importing MLflow configures its loggers
     return MlflowClient(uri, registry_uri)
+
+
+def registration(version: Any) -> Registration | None:
+    """Return which entry of its registry a version of MLflow's is; None where it does not say when it was made.
+
+    Renaming, stages, aliases and tags leave both facts alone; a copy of a version is an entry of its own.
+    """
+    created = version.creation_timestamp
+    if not isinstance(created, int) or created <= 0:
+        return None
+    try:
+        moment = _EPOCH + timedelta(milliseconds=created)
+    except OverflowError:
+        return None
+    source = hashlib.sha256(str(version.source).encode("utf-8", "surrogatepass")).hexdigest()
+    return Registration(moment, f"sha256:{source}")
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from backdoor_gate.candidate_facts import FileEntry, Signature
+    from backdoor_gate.candidate_facts import FileEntry, Registration, Signature
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
@@ -47,6 +47,8 @@ class Candidate:
     signature: Signature | None = None
     pickled: bool = False
     """Whether its MLmodel file says that it is a pickled module or TorchScript."""
+    registered: Registration | None = None
+    """None outside the registry, and where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Reference:
     version: str | None
     source: str = ""
     """Where the registry says the bytes are; empty outside the registry."""
+    registered: Registration | None = None
+    """As `Candidate.registered`."""
 
 
 @dataclass(frozen=True, slots=True)

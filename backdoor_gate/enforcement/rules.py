@@ -17,6 +17,7 @@ from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from backdoor_gate.candidate_facts import Registration
     from backdoor_gate.publishers.attestation.keys import PublicKey
 
 TRUSTED = "BACKDOOR_GATE_TRUSTED"
@@ -52,15 +53,21 @@ class Rules:
         """Whether a stage needs a statement."""
         return stage.lower() in self.stages
 
-    def check(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+    def check(self, resource: str, registered: Registration | None, tags: Mapping[str, str]) -> None:
         """Check that a version carries a signed, current PASS about itself. Bytes are not looked at.
+
+        Args:
+            resource: the version, as `models:/digits/3`.
+            registered: which entry of the registry it is; None where that does not say.
+            tags: all that it carries.
 
         Raises:
             NotVerifiedError: it does not.
         """
         checks.check_verdict_tag(tags.get(VERDICT))
         statement, _ = checks.opened(tags.get(STATEMENT), self.trusted)
-        checks.check_origin(statement, f"models:/{name}/{version}")
+        checks.check_origin(statement, resource)
+        checks.check_registration(statement, registered)
         checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
@@ -12,6 +13,7 @@ from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwar
 
 from backdoor_gate.enforcement.rules import Rules, denial, from_environment
 from backdoor_gate.errors import NotVerifiedError
+from backdoor_gate.mlflow_client import registration
 
 _PROMPT_SOURCES = {"prompt-template", "dummy-source"}
 """What MLflow writes as the source of a prompt. Such a version has no files to load, so an alias promotes no model."""
@@ -32,6 +34,8 @@ def gated(database_uri: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     _Base = Any
 else:
     _Base = object
@@ -66,19 +70,27 @@ class _Gated(_Base):  # type: ignore[misc]
             found.current_stage for found in model.latest_versions if self._rules.covers_stage(found.current_stage)
         ]
         if held:
-            fault = NotVerifiedError(f"'{held[0]}' would move to a name that was never scanned", hint="remove it first")
-            raise MlflowException(denial(fault, "renaming"), error_code=PERMISSION_DENIED)
+            with _refusing("renaming"):
+                what = f"'{held[0]}' would move to a name that was never scanned"
+                raise NotVerifiedError(what, hint="remove it first")
         return super().rename_registered_model(name, new_name)
 
     def _ask(self, name: str, version: Any, what: str) -> None:
         found = self.get_model_version(name, version)
         if found.source in _PROMPT_SOURCES:
             return
-        try:
-            self._rules.check(found.name, str(found.version), found.tags)
-        except NotVerifiedError as error:
-            # Of the codes that refuse, only this one is not retried by clients.
-            raise MlflowException(denial(error, what), error_code=PERMISSION_DENIED) from error
+        with _refusing(what):
+            self._rules.check(f"models:/{found.name}/{found.version}", registration(found), found.tags)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Refuse the client's request where a check in this block fails."""
+    try:
+        yield
+    except NotVerifiedError as error:
+        # Of the codes that refuse, only this one is not retried by clients.
+        raise MlflowException(denial(error, what), error_code=PERMISSION_DENIED) from error
 
 
 class GatedStore(_Gated, SqlAlchemyStore):  # type: ignore[misc]

@@ -16,9 +16,9 @@ from backdoor_gate.records import Verdict
 from backdoor_gate.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from backdoor_gate.lifecycle.registry import Registry
+    from backdoor_gate.lifecycle.registry import Held, Registry
     from backdoor_gate.policy import ModelPlan, Policy
     from backdoor_gate.publishers.attestation.keys import PublicKey
     from backdoor_gate.publishers.attestation.statement import Statement
@@ -60,17 +60,18 @@ class Reviewer:
             RegistryReadError: the registry or the bytes could not be read.
         """
         try:
-            return self._standing(reference, self.registry.tags(reference), fetch)
+            return self._standing(reference, self.registry.held(reference), fetch)
         except _DueError as due:
             return due.reason
 
-    def _standing(self, reference: Reference, tags: Mapping[str, str], fetch: bool) -> Finding:
-        plan, verdict, now = self.policy.plan_for(reference.name), tags.get(VERDICT), datetime.now(UTC)
+    def _standing(self, reference: Reference, held: Held, fetch: bool) -> Finding:
+        plan, verdict, now = self.policy.plan_for(reference.name), held.tags.get(VERDICT), datetime.now(UTC)
         with _due(Due.UNFINISHED if verdict else Due.NO_VERDICT):
             checks.check_verdict_tag(verdict)
         with _due(Due.UNPROVEN):
-            statement, _ = checks.opened(tags.get(STATEMENT), self.trusted)
+            statement, _ = checks.opened(held.tags.get(STATEMENT), self.trusted)
             checks.check_origin(statement, reference.uri)
+            checks.check_registration(statement, held.registered)
             checks.check_tag_agrees(statement, verdict)
         with _due(Due.POLICY):
             standing.check_policy(statement, self.policy)

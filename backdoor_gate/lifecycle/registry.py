@@ -1,4 +1,4 @@
-"""What follows a scan in a registry: the gate's tags of a version, aliases, and the list of all that is registered."""
+"""What follows a scan in a registry: what it holds of a version, aliases, and the list of all that is registered."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from backdoor_gate.errors import GateError, OutputError, RegistryReadError, UsageError
 from backdoor_gate.fleet import RegisteredVersion
-from backdoor_gate.mlflow_client import Connection, conversation
+from backdoor_gate.mlflow_client import Connection, conversation, registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from backdoor_gate.candidate_facts import Registration
     from backdoor_gate.records import Reference
 
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -23,18 +24,27 @@ _PAGE = 200
 _LOADED_STAGES = ("Staging", "Production")
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a registry holds of one version, read at one moment: its tags, and which entry it is."""
+
+    tags: Mapping[str, str]
+    registered: Registration | None
+
+
 @dataclass(slots=True)
 class Registry(Connection):
     """An MLflow registry."""
 
-    def tags(self, reference: Reference) -> dict[str, str]:
-        """Return the tags of a version.
+    def held(self, reference: Reference) -> Held:
+        """Return what the registry holds of a version now; it may be another entry than the one that was resolved.
 
         Raises:
             RegistryReadError: the registry is unreachable, or has no such version any more.
         """
         with self._connected(reference.uri, RegistryReadError) as client:
-            return dict(client.get_model_version(reference.name, reference.version).tags)
+            found = client.get_model_version(reference.name, reference.version)
+            return Held(dict(found.tags), registration(found))
 
     def alias(self, reference: Reference, alias: str) -> str | None:
         """Return the number of the version that an alias of the model points to; None where there is no such alias.

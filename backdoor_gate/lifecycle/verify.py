@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.lifecycle import standing
+from backdoor_gate.lifecycle.registry import Held
 from backdoor_gate.lifecycle.trust import trusted_keys
 from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.sources import is_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from backdoor_gate.lifecycle.registry import Registry
     from backdoor_gate.policy import Policy
     from backdoor_gate.publishers.attestation.keys import PublicKey
@@ -65,28 +64,32 @@ def verify(reference: Reference, claim: Claim, source: Source, registry: Registr
         RegistryReadError: the registry or the bytes could not be read.
     """
     try:
-        tags = _tags(reference, claim, registry)
+        held = _held(reference, claim, registry)
         if claim.envelope is None:
-            checks.check_verdict_tag(tags.get(VERDICT))
-        statement, key = checks.opened(claim.envelope or tags.get(STATEMENT), trusted_keys(claim.policy))
+            checks.check_verdict_tag(held.tags.get(VERDICT))
+        statement, key = checks.opened(claim.envelope or held.tags.get(STATEMENT), trusted_keys(claim.policy))
         # A local path is a place, not a name: there the bytes alone say which model it is.
         checks.check_origin(statement, reference.uri if is_artifact(reference.uri) else None)
+        if reference.version is not None:
+            checks.check_registration(statement, held.registered)
         standing.check_policy(statement, claim.policy)
         standing.check_pack(statement)
         plan = claim.policy.plan_for(reference.name)
         standing.check_code(statement, standing.architecture_digest(plan))
         standing.check_data(statement, standing.data_digest(claim.data or plan.data, source))
         standing.check_bytes(statement, reference, source)
-        checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
+        checks.check_current(statement, held.tags.get(VERDICT), datetime.now(UTC))
     except NotVerifiedError as error:
         raise NotVerifiedError(error.what, where=error.where or reference.uri, hint=error.hint) from error
     return Verified(reference, statement, key)
 
 
-def _tags(reference: Reference, claim: Claim, registry: Registry) -> Mapping[str, str]:
-    if claim.envelope is not None:
-        return {}
-    if reference.version is None:
+def _held(reference: Reference, claim: Claim, registry: Registry) -> Held:
+    """Ask the registry now, whatever it said when the names were resolved; a statement in a file leaves tags aside."""
+    if reference.version is not None:
+        held = registry.held(reference)
+        return held if claim.envelope is None else Held({}, held.registered)
+    if claim.envelope is None:
         hint = "name a registry version such as models:/NAME/3, or give the statement with --statement"
         raise NotVerifiedError("no verdict: only registry versions carry one", hint=hint)
-    return registry.tags(reference)
+    return Held({}, None)

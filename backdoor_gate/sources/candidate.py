@@ -41,4 +41,5 @@ def candidate(reference: Reference, root: Path) -> Candidate:
         digest=digest(files),
         signature=declared.signature if declared else None,
         pickled=declared is not None and declared.serialization == "pickle",
+        registered=reference.registered,
     )

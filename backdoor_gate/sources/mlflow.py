@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from backdoor_gate.errors import RefusedError, RegistryReadError, UsageError
-from backdoor_gate.mlflow_client import Connection, NotFoundError, conversation
+from backdoor_gate.mlflow_client import Connection, NotFoundError, conversation, registration
 from backdoor_gate.records import Candidate, Reference
 from backdoor_gate.sources.artifacts import download, has_files
 from backdoor_gate.sources.candidate import candidate
@@ -72,7 +72,7 @@ class MlflowSource(Connection):
         found = self._version(parsed)
         name, version = str(found.name), str(found.version)
         location = self._follow(self.client().get_model_version_download_uri(name, version))
-        return Reference(reference, f"models:/{name}/{version}", name, version, location)
+        return Reference(reference, f"models:/{name}/{version}", name, version, location, registration(found))
 
     def _version(self, parsed: ByVersion | ByAlias) -> Any:
         """Look a version up under the name as written, else under its URL-decoded form."""

@@ -12,6 +12,8 @@ from backdoor_gate.enforcement import rules
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mlflow.tracking import MlflowClient
+
 
 @pytest.fixture
 def pipeline(sqlite_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
@@ -21,6 +23,16 @@ def pipeline(sqlite_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(rules.ALIASES, raising=False)
     monkeypatch.delenv(rules.STAGES, raising=False)
     return made
+
+
+@pytest.fixture
+def gated(pipeline: Pipeline) -> MlflowClient:
+    """MLflow's own client on the gated store: MLflow finds it by its entry point."""
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+    from mlflow.tracking._model_registry.utils import _get_store_registry  # noqa: PLC0415
+
+    _get_store_registry()._get_store_with_resolved_uri.cache_clear()  # the store reads its environment when it opens
+    return MlflowClient(pipeline.uri, f"gated+{pipeline.uri}")
 
 
 @pytest.fixture

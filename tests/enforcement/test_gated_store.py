@@ -29,16 +29,6 @@ if TYPE_CHECKING:
     from backdoor_gate.records import Reference
 
 
-@pytest.fixture
-def gated(pipeline: Pipeline) -> MlflowClient:
-    """MLflow's own client on the gated store: MLflow finds it by its entry point."""
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415
-    from mlflow.tracking._model_registry.utils import _get_store_registry  # noqa: PLC0415
-
-    _get_store_registry()._get_store_with_resolved_uri.cache_clear()  # the store reads its environment when it opens
-    return MlflowClient(pipeline.uri, f"gated+{pipeline.uri}")
-
-
 def denied(gated: MlflowClient, reference: Reference, alias: str = "champion") -> str:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
@@ -91,9 +81,53 @@ def test_every_reason_to_refuse(pipeline: Pipeline, gated: MlflowClient, name: s
     MlflowPublisher(pipeline.uri).begin(reference, "feed")
     assert "pending: scan feed has not finished" in denied(gated, reference)
     pipeline.publish(reference)
-    for key, value in pipeline.tags(reference).items():
-        pipeline.tag(other, key.removeprefix("backdoor_gate."), value)
+    pipeline.wear(other, pipeline.tags(reference))
     assert f"the statement is about models:/{name}/1, not about this version" in denied(gated, other)
+
+
+def test_a_name_that_was_given_anew(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
+    from mlflow.entities.model_registry import ModelVersionTag  # noqa: PLC0415
+
+    first = pipeline.register(name)
+    pipeline.publish(first)
+    tags = [ModelVersionTag(key, value) for key, value in pipeline.tags(first).items()]
+    gated.delete_registered_model(name)
+    gated.create_registered_model(name)
+    again = open_store(f"gated+{pipeline.uri}").create_model_version(name, "file:///evil", tags=tags)
+    assert (str(again.version), again.tags["backdoor_gate.verdict"]) == (first.version, "PASS")
+    assert "the statement is about a version registered at" in denied(gated, first)
+    with pytest.warns(FutureWarning), pytest.raises(Exception, match="stage 'Production' refused: the statement is"):
+        gated.transition_model_version_stage(name, "1", "Production")
+
+
+def test_two_models_that_change_names(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
+    good, other = pipeline.register(name), pipeline.register(f"{name}-b", b"other weights")
+    pipeline.publish(good)
+    pipeline.wear(other, pipeline.tags(good))
+    for old, new in ((name, f"{name}-c"), (f"{name}-b", name)):
+        gated.rename_registered_model(old, new)
+    assert "the statement is about a version registered at" in denied(gated, good)
+    for old, new in ((name, f"{name}-b"), (f"{name}-c", name)):
+        gated.rename_registered_model(old, new)
+    gated.set_registered_model_alias(name, "champion", "1")
+
+
+def test_a_statement_of_an_older_gate(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
+    reference = pipeline.register(name)
+    candidate = pipeline.passed(reference).candidate
+    assert candidate
+    pipeline.publish(reference, candidate=replace(candidate, registered=None))
+    assert denied(gated, reference).endswith("an older gate made it; scan it again")
+
+
+def test_a_copy_is_a_version_of_its_own(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    gated.copy_model_version(reference.uri, f"{name}-b")
+    copied = pipeline.source.resolve(f"models:/{name}-b/1")
+    assert f"the statement is about {reference.uri}, not about this version" in denied(gated, copied)
+    pipeline.publish(copied)
+    gated.set_registered_model_alias(copied.name, "champion", "1")
 
 
 @pytest.mark.parametrize("alias", ["champion", "Champion", "production", "PROD"])
@@ -206,6 +240,29 @@ def test_workspaces_are_gated_too(pipeline: Pipeline, monkeypatch: pytest.Monkey
     store = open_store(f"gated+{pipeline.uri}")
     assert isinstance(store, GatedWorkspaceStore)
     assert isinstance(store, WorkspaceAwareSqlAlchemyStore)
+
+
+def test_the_same_name_in_another_workspace(
+    pipeline: Pipeline, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow.entities.model_registry import ModelVersionTag  # noqa: PLC0415
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+    from mlflow.utils.workspace_context import WorkspaceContext  # noqa: PLC0415
+
+    SqlAlchemyStore(f"sqlite:///{tmp_path / 'own.db'}", str(tmp_path / "artifacts"))
+    pipeline.connect(f"sqlite:///{tmp_path / 'own.db'}")
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    tags = [ModelVersionTag(key, value) for key, value in pipeline.tags(reference).items()]
+    monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    store = open_store(f"gated+{pipeline.uri}")
+    with WorkspaceContext("other"):
+        store.create_registered_model(name)
+        store.create_model_version(name, "file:///evil", tags=tags)
+        with pytest.raises(Exception, match="alias 'champion' refused: the statement is about a version registered at"):
+            store.set_registered_model_alias(name, "champion", "1")
+    with WorkspaceContext("default"):
+        store.set_registered_model_alias(name, "champion", "1")
 
 
 def test_the_door_costs_other_processes_nothing() -> None:

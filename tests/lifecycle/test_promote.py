@@ -96,6 +96,24 @@ def test_the_first_alias_is_removed_again(pipeline: Pipeline, name: str) -> None
     assert pipeline.alias(reference, "champion") is None
 
 
+def test_a_version_that_is_replaced_before_the_alias_moves(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    tags = pipeline.tags(reference)
+
+    @dataclass(slots=True)
+    class Late(Registry):
+        def point(self, reference: Reference, alias: str, version: str | None) -> None:
+            """Let somebody put other bytes in its place under the same number, with its tags."""
+            if version is not None:
+                pipeline.wear(pipeline.register_anew(name, b"other weights"), tags)
+            Registry.point(self, reference, alias, version)
+
+    with pytest.raises(NotVerifiedError, match=r"registered at .*; alias 'champion' was removed"):
+        promoted(pipeline, reference, Late(pipeline.uri))
+    assert pipeline.alias(reference, "champion") is None
+
+
 def test_a_new_scan_while_the_alias_moves(pipeline: Pipeline, name: str) -> None:
     reference = pipeline.register(name)
     pipeline.publish(reference)

@@ -166,14 +166,27 @@ def test_what_nobody_can_believe(watched: Watched, tmp_path: Path) -> None:
     watched.publish(forged, key=keys.create(tmp_path / "other.key"))
     assert watched.reviewed(forged) is Due.UNPROVEN
     copied = watched.register(watched.name)
-    for key, value in watched.tags(forged).items():
-        watched.tag(copied, key.removeprefix("backdoor_gate."), value)
+    watched.wear(copied, watched.tags(forged))
     assert watched.reviewed(copied) is Due.UNPROVEN
     contradicted = watched.register(watched.name)
     watched.publish(contradicted, decision=replace(watched.passed(contradicted).decision, verdict=Verdict.BLOCK))
     assert watched.reviewed(contradicted) is Verdict.BLOCK
     watched.tag(contradicted, "verdict", "PASS")
     assert watched.reviewed(contradicted) is Due.UNPROVEN
+
+
+def test_what_another_version_of_the_same_name_earned(watched: Watched) -> None:
+    first = watched.register(watched.name)
+    candidate = watched.publish(first).candidate
+    tags = watched.tags(first)
+    again = watched.register_anew(watched.name)
+    watched.wear(again, tags)
+    assert watched.reviewed(again) is Due.UNPROVEN
+    assert candidate
+    watched.publish(again, candidate=replace(candidate, registered=None))
+    assert watched.reviewed(again) is Due.UNPROVEN, "an older gate's statement does not say which version it means"
+    assert outcome(watched.run()) == [(again.uri, Action.SCANNED, 0)]
+    assert watched.reviewed(again) is Verdict.PASS
 
 
 @pytest.mark.parametrize(

@@ -129,9 +129,96 @@ def test_tags_copied_to_another_model(pipeline: Pipeline, name: str) -> None:
 def test_tags_copied_to_another_version(pipeline: Pipeline, name: str) -> None:
     first, second = pipeline.register(name), pipeline.register(name)
     pipeline.publish(first)
-    for key, value in pipeline.tags(first).items():
-        pipeline.tag(second, key.removeprefix("backdoor_gate."), value)
+    pipeline.wear(second, pipeline.tags(first))
     assert refused(pipeline, second) == f"the statement is about models:/{name}/1, not about this version"
+
+
+WHEN = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+OTHER_ENTRY = rf"the statement is about a version registered at {WHEN}, and this one was registered at {WHEN}"
+
+
+def test_a_name_that_was_given_anew(pipeline: Pipeline, name: str) -> None:
+    first = pipeline.register(name)
+    pipeline.publish(first)
+    tags = pipeline.tags(first)
+    again = pipeline.register_anew(name)
+    assert again.uri == first.uri
+    pipeline.wear(again, tags)
+    assert re.fullmatch(OTHER_ENTRY, refused(pipeline, again))
+    claim = replace(pipeline.claim, envelope=tags["backdoor_gate.statement"])
+    with pytest.raises(NotVerifiedError, match=OTHER_ENTRY):
+        verify(again, claim, pipeline.source, pipeline.registry)
+    pipeline.publish(again)
+    assert verified(pipeline, again) == "PASS"
+
+
+def test_the_same_name_in_another_registry(pipeline: Pipeline, name: str, tmp_path: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    tags = pipeline.tags(reference)
+    SqlAlchemyStore(f"sqlite:///{tmp_path / 'other.db'}", str(tmp_path / "artifacts"))
+    pipeline.connect(f"sqlite:///{tmp_path / 'other.db'}")
+    elsewhere = pipeline.register(name)
+    assert elsewhere.uri == reference.uri
+    pipeline.wear(elsewhere, tags)
+    assert re.fullmatch(OTHER_ENTRY, refused(pipeline, elsewhere))
+
+
+def test_two_versions_of_one_moment_that_change_names(
+    pipeline: Pipeline, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.model_registry import sqlalchemy_store  # noqa: PLC0415
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlalchemy_store, "get_current_time_millis", lambda: 1_790_000_000_000)
+        scanned, other = pipeline.register(name), pipeline.register(f"{name}-b")
+    pipeline.publish(scanned)
+    pipeline.wear(other, pipeline.tags(scanned))
+    for old, new in ((name, f"{name}-c"), (f"{name}-b", name)):
+        pipeline.client.rename_registered_model(old, new)
+    assert (
+        refused(pipeline, pipeline.source.resolve(scanned.uri)) == "the statement is about a version of another source"
+    )
+
+
+def test_a_statement_of_an_older_gate(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    candidate = pipeline.passed(reference).candidate
+    assert candidate
+    pipeline.publish(reference, candidate=replace(candidate, registered=None))
+    with pytest.raises(NotVerifiedError) as caught:
+        verified(pipeline, reference)
+    assert caught.value.what == "the statement does not say when its version was registered: an older gate made it"
+    assert caught.value.hint == "scan it again"
+
+
+@pytest.mark.parametrize("created", [None, 0, "1790000000000", 1 << 62])
+def test_a_registry_that_does_not_say_when(
+    pipeline: Pipeline, name: str, monkeypatch: pytest.MonkeyPatch, created: object
+) -> None:
+    from mlflow.entities.model_registry import ModelVersion  # noqa: PLC0415
+
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    monkeypatch.setattr(ModelVersion, "creation_timestamp", created)
+    assert pipeline.source.resolve(reference.uri).registered is None
+    assert refused(pipeline, reference) == "the registry does not say when this version was registered"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_leaves_a_version_the_one_that_was_scanned(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    pipeline.client.update_model_version(name, "1", "described")
+    pipeline.client.set_registered_model_alias(name, "challenger", "1")
+    pipeline.client.transition_model_version_stage(name, "1", "Staging")
+    pipeline.client.rename_registered_model(name, f"{name}-b")
+    renamed = pipeline.source.resolve(f"models:/{name}-b/1")
+    assert refused(pipeline, renamed) == f"the statement is about models:/{name}/1, not about this version"
+    pipeline.client.rename_registered_model(f"{name}-b", name)
+    assert verified(pipeline, pipeline.source.resolve(f"models:/{name}@challenger")) == "PASS"
 
 
 def test_another_policy(pipeline: Pipeline, name: str) -> None:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backdoor_gate.candidate_facts import Registration
 from backdoor_gate.errors import GateError, NotVerifiedError, OutputError, UsageError
 from backdoor_gate.publishers.attestation import keys
 from backdoor_gate.publishers.attestation.dsse import MAX_BYTES, PAYLOAD_TYPE, pre_authentication, seal, unseal
@@ -56,6 +57,9 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> keys.SigningKey:
     return keys.create(tmp_path_factory.mktemp("keys") / "other.key")
 
 
+REGISTERED = Registration(datetime(2026, 11, 20, 9, 8, 7, 654_000, tzinfo=UTC), "sha256:" + "23" * 32)
+
+
 def audited(verdict: Verdict = Verdict.PASS, name: str = "digits") -> AuditReport:
     results = (
         DetectorResult("neural_cleanse", True, Status.MEASURED, "small", anomaly_index=1.0),
@@ -66,7 +70,9 @@ def audited(verdict: Verdict = Verdict.PASS, name: str = "digits") -> AuditRepor
         scanned_at=datetime(2026, 11, 20, 12, 30, 1, 999, tzinfo=UTC),
         expires_at=datetime(2027, 2, 18, 12, 30, 1, tzinfo=UTC),
         requested=f"models:/{name}@challenger",
-        candidate=Candidate("r", f"models:/{name}/3", name, "3", Path("x"), (), "sha256:" + "ab" * 32),
+        candidate=Candidate(
+            "r", f"models:/{name}/3", name, "3", Path("x"), (), "sha256:" + "ab" * 32, registered=REGISTERED
+        ),
         policy=PolicyRef("some/where/gate policy.yaml", "sha256:" + "cd" * 32),
         detector_pack="2026.11",
         false_block_rate=0.01,
@@ -219,6 +225,7 @@ def test_a_statement_word_for_word() -> None:
                 "falseBlockRate": 0.01,
                 "isolation": "B",
                 "seed": 7,
+                "registered": {"created": "2026-11-20T09:08:07.654Z", "source": {"sha256": "23" * 32}},
             },
         },
     }
@@ -241,8 +248,17 @@ def test_a_statement_reads_back() -> None:
     assert (found.architecture_digest, found.data_digest) == (report.architecture_digest, report.data_digest)
     assert (found.policy_digest, found.detector_pack) == (report.policy.digest, "2026.11")
     assert (found.scanned_at, found.expires_at) == (report.scanned_at.replace(microsecond=0), report.expires_at)
+    assert found.registered == REGISTERED
     bare = decode(encode(replace(report, architecture_digest=None, data_digest=None, scan=None)) or b"")
     assert (bare.architecture_digest, bare.data_digest) == (None, None)
+
+
+def test_what_is_in_no_registry_was_never_registered() -> None:
+    report = audited()
+    assert report.candidate
+    payload = encode(replace(report, candidate=replace(report.candidate, uri="/a/folder", registered=None))) or b""
+    assert b"registered" not in payload
+    assert decode(payload).registered is None
 
 
 @pytest.mark.parametrize("name", ["a\ud800b", 'q"\\\n\x1b', "\u202e", "ü"])
@@ -272,6 +288,11 @@ def test_anything_else_that_was_signed_is_no_statement(payload: bytes) -> None:
         ("ab" * 32, "AB" * 32),
         ('"name":"model"', '"name":"other"'),
         ("backdoorgate_scan", "somebody_scan"),
+        ("09:08:07.654Z", "09:08:07.654"),
+        ('"2026-11-20T09:08:07.654Z"', "1795252087654"),
+        ("23" * 32, "23" * 31),
+        ('"source":', '"place":'),
+        ('"registered":{', '"registered":3,"other":{'),
     ],
 )
 def test_a_statement_of_another_shape_is_none(old: str, new: str) -> None:

@@ -38,6 +38,8 @@ from backdoor_gate.sources.manifest import path_digest
 from backdoor_gate.sources.mlflow import MlflowSource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlflow.tracking import MlflowClient
 
     from backdoor_gate.policy import Policy
@@ -177,7 +179,17 @@ class Pipeline:
 
     def tags(self, reference: Reference) -> dict[str, str]:
         """Return all tags of a version."""
-        return self.registry.tags(reference)
+        return self.registry.held(reference).tags
+
+    def wear(self, reference: Reference, tags: Mapping[str, str]) -> None:
+        """Put on a version the gate's tags of another, or of an earlier day."""
+        for key, value in tags.items():
+            self.tag(reference, key.removeprefix("backdoor_gate."), value)
+
+    def register_anew(self, name: str, content: bytes = b"weights") -> Reference:
+        """Delete a model and register it again: the same name, and the same number."""
+        self.client.delete_registered_model(name)
+        return self.register(name, content)
 
     def alias(self, reference: Reference, name: str) -> str | None:
         """Return the version that an alias points to."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.publishers.attestation.dsse import unseal
-from backdoor_gate.publishers.attestation.statement import VERIFIER, Statement, decode
+from backdoor_gate.publishers.attestation.statement import VERIFIER, Statement, decode, precise
 from backdoor_gate.records import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from backdoor_gate.candidate_facts import Registration
     from backdoor_gate.publishers.attestation.keys import PublicKey
 
 _SCAN = "scan it with 'backdoor-gate scan'"
@@ -67,6 +68,46 @@ def check_origin(statement: Statement, resource: str | None) -> None:
         raise NotVerifiedError(what, hint="tags are copied with a version; scan this one")
 
 
+def check_registration(statement: Statement, now: Registration | None) -> None:
+    """Check that a registered version is the entry that was scanned: names and numbers are given anew, and swapped.
+
+    Args:
+        statement: whose signature was found good.
+        now: which entry the version is; None where the registry does not say.
+
+    Raises:
+        NotVerifiedError: it is another, or the statement or the registry does not say.
+    """
+    signed = statement.registered
+    if now is None:
+        hint = "verify against a registry that keeps creation times"
+        raise NotVerifiedError("the registry does not say when this version was registered", hint=hint)
+    if signed is None:
+        what = "the statement does not say when its version was registered: an older gate made it"
+        raise NotVerifiedError(what, hint=_AGAIN)
+    hint = "its name and number were another's; scan this one"
+    if signed.created != now.created:
+        what = f"the statement is about a version registered at {precise(signed.created)}, and this one was registered"
+        raise NotVerifiedError(f"{what} at {precise(now.created)}", hint=hint)
+    if signed.source != now.source:
+        raise NotVerifiedError("the statement is about a version of another source", hint=hint)
+
+
+def check_not_ahead(statement: Statement, now: datetime) -> None:
+    """Check that the statement is not of the future.
+
+    Args:
+        statement: whose signature was found good.
+        now: with a zone.
+
+    Raises:
+        NotVerifiedError: it is.
+    """
+    if statement.scanned_at > now + _CLOCK_SKEW:
+        what = f"dated in the future ({statement.scanned_at.isoformat()})"
+        raise NotVerifiedError(what, hint="set the clock of this machine, or scan it again")
+
+
 def check_dates(statement: Statement, now: datetime) -> None:
     """Check that the statement already and still holds.
 
@@ -77,9 +118,7 @@ def check_dates(statement: Statement, now: datetime) -> None:
     Raises:
         NotVerifiedError: it is of the future or the past.
     """
-    if statement.scanned_at > now + _CLOCK_SKEW:
-        what = f"dated in the future ({statement.scanned_at.isoformat()})"
-        raise NotVerifiedError(what, hint="set the clock of this machine, or scan it again")
+    check_not_ahead(statement, now)
     if statement.expires_at <= now:
         raise NotVerifiedError(f"expired on {statement.expires_at.isoformat()}", hint=_AGAIN)
 

@@ -1,7 +1,8 @@
 """The statement: in-toto Statement v1 with a SLSA Verification Summary, and in it all that a promotion asks for.
 
 Its subjects are the candidate's bytes, the code that builds the network and the clean data: weights that passed under
-other code, or against other data, are not that model.
+other code, or against other data, are not that model. Of a registered version it also says which entry of the registry
+that is, since a name and a number can be given a second time.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from backdoor_gate.candidate_facts import Registration
 from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.records import Status, Verdict
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import AuditReport, Coverage
+    from backdoor_gate.records import AuditReport, Candidate, Coverage
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/verification_summary/v1"
@@ -52,6 +54,8 @@ class Statement:
     digest: str
     architecture_digest: str | None
     data_digest: str | None
+    registered: Registration | None
+    """None for what is in no registry, and in statements of gates that did not say yet."""
 
 
 def encode(report: AuditReport) -> bytes | None:
@@ -63,7 +67,7 @@ def encode(report: AuditReport) -> bytes | None:
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": _digest(digest)} for name, digest in subjects.items() if digest],
         "predicateType": PREDICATE_TYPE,
-        "predicate": _predicate(report, report.candidate.uri),
+        "predicate": _predicate(report, report.candidate),
     }
     text = json.dumps(statement, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
@@ -82,6 +86,11 @@ def decode(payload: bytes) -> Statement:
         raise NotVerifiedError(what, hint="use the key for the gate alone, and scan again") from error
 
 
+def precise(moment: datetime) -> str:
+    """Return a moment as a registry counts it: in UTC, to the millisecond."""
+    return _time(moment, "milliseconds")
+
+
 def coverage_digest(coverage: Coverage) -> str:
     """Return the hex SHA-256 of what was and was not tested: of the report's `coverage` as compact, sorted JSON."""
     content = {"tested": coverage.tested, "not_tested": coverage.not_tested}
@@ -89,7 +98,7 @@ def coverage_digest(coverage: Coverage) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _predicate(report: AuditReport, uri: str) -> dict[str, Any]:
+def _predicate(report: AuditReport, candidate: Candidate) -> dict[str, Any]:
     passed = report.decision.verdict is Verdict.PASS
     runtime = report.scan.runtime if report.scan else None
     measured = [result.name for result in report.decision.detectors if result.status is Status.MEASURED]
@@ -98,7 +107,7 @@ def _predicate(report: AuditReport, uri: str) -> dict[str, Any]:
     return {
         "verifier": {"id": VERIFIER, "version": versions},
         "timeVerified": _time(report.scanned_at),
-        "resourceUri": uri,
+        "resourceUri": candidate.uri,
         "policy": {"uri": _policy_uri(report.policy.path), "digest": _digest(report.policy.digest)},
         "verificationResult": "PASSED" if passed else "FAILED",
         "verifiedLevels": ["BACKDOOR_GATE_PASS" if passed else "FAILED"],
@@ -114,6 +123,7 @@ def _predicate(report: AuditReport, uri: str) -> dict[str, Any]:
             "falseBlockRate": report.false_block_rate,
             "isolation": _short(runtime.isolation) if runtime else None,
             "seed": runtime.seed if runtime else None,
+            **({"registered": _registered(candidate.registered)} if candidate.registered else {}),
         },
     }
 
@@ -137,6 +147,7 @@ def _decoded(document: dict[str, Any]) -> Statement:
         digest=subjects[MODEL],
         architecture_digest=subjects.get(ARCHITECTURE),
         data_digest=subjects.get(DATA),
+        registered=_from_registered(scan["registered"]) if "registered" in scan else None,
     )
 
 
@@ -150,14 +161,22 @@ def _from_digest(digest: dict[str, str]) -> str:
     return f"sha256:{digest['sha256']}"
 
 
+def _registered(entry: Registration) -> dict[str, Any]:
+    return {"created": precise(entry.created), "source": _digest(entry.source)}
+
+
+def _from_registered(entry: dict[str, Any]) -> Registration:
+    return Registration(_moment(entry["created"]), _from_digest(entry["source"]))
+
+
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a string")
     return value
 
 
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _time(moment: datetime, spec: str = "seconds") -> str:
+    return moment.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
 
 
 def _moment(text: str) -> datetime:
