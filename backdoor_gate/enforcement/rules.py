@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.candidate_facts import Registration
     from backdoor_gate.publishers.attestation.keys import PublicKey
+    from backdoor_gate.publishers.attestation.statement import Statement
 
 TRUSTED = "BACKDOOR_GATE_TRUSTED"
 """Environment variable: public key files, separated as in PATH."""
@@ -69,6 +70,41 @@ class Rules:
         checks.check_origin(statement, resource)
         checks.check_registration(statement, registered)
         checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
+
+    def check_replacement(self, registered: Registration | None, held: str | None, given: str | None) -> None:
+        """Check that a version's statement makes way for a newer one about the same version, and for nothing else.
+
+        Else an older PASS could be put in place of a BLOCK, at once or by way of an empty tag. Names do not count here:
+        a model can be renamed in between.
+
+        Args:
+            registered: which entry of the registry the version is; None where that does not say.
+            held: the tag as it is; None where there is none.
+            given: what it is to be; None to remove it.
+
+        Raises:
+            NotVerifiedError: a signed statement about this version would be lost, or one of the future would come.
+        """
+        before, after = self._about(registered, held), self._about(registered, given)
+        if after:
+            checks.check_not_ahead(after, datetime.now(UTC))
+        if before and not after:
+            what = f"that of {before.scanned_at.isoformat()} stands until a newer one of this version by a trusted key"
+            raise NotVerifiedError(f"{what} takes its place", hint="scan it again")
+        if before and after and after.scanned_at <= before.scanned_at:
+            times = f"{after.scanned_at.isoformat()}, and the one that stands of {before.scanned_at.isoformat()}"
+            hint = "scan it again, and if it was scanned just now, set the clock of that machine"
+            raise NotVerifiedError(f"it is of {times}", hint=hint)
+
+    def _about(self, registered: Registration | None, envelope: str | None) -> Statement | None:
+        """Return what a trusted key has signed about this entry of the registry; None where that is nothing."""
+        try:
+            statement, _ = checks.opened(envelope, self.trusted)
+            checks.check_origin(statement, None)
+            checks.check_registration(statement, registered)
+        except NotVerifiedError:
+            return None
+        return statement
 
 
 def from_environment() -> Rules:

@@ -1,4 +1,4 @@
-"""MLflow's own database store, with a question before each alias, stage and renaming."""
+"""MLflow's own database store, with a question before each alias, stage, renaming and change of a statement."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwar
 from backdoor_gate.enforcement.rules import Rules, denial, from_environment
 from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.mlflow_client import registration
+from backdoor_gate.publishers.mlflow import STATEMENT
 
 _PROMPT_SOURCES = {"prompt-template", "dummy-source"}
 """What MLflow writes as the source of a prompt. Such a version has no files to load, so an alias promotes no model."""
@@ -74,6 +75,34 @@ class _Gated(_Base):  # type: ignore[misc]
                 what = f"'{held[0]}' would move to a name that was never scanned"
                 raise NotVerifiedError(what, hint="remove it first")
         return super().rename_registered_model(name, new_name)
+
+    def set_model_version_tag(self, name: str, version: Any, tag: Any) -> None:
+        """Set a tag of a version; a signed statement only makes way for a newer one about the same version."""
+        found = self.get_model_version(name, version)
+        if self._is_statement(found, tag.key):
+            if found.tags.get(STATEMENT) == tag.value:
+                return  # to write it once more could undo what another request writes at the same time
+            self._ask_to_replace(found, tag.value)
+        super().set_model_version_tag(name, version, tag)
+
+    def delete_model_version_tag(self, name: str, version: Any, key: str) -> None:
+        """Delete a tag of a version; a signed statement about that version stays."""
+        found = self.get_model_version(name, version)
+        if self._is_statement(found, key):
+            self._ask_to_replace(found, None)
+        super().delete_model_version_tag(name, version, key)
+
+    def _is_statement(self, found: Any, key: str) -> bool:
+        """Whether a key is the statement's to the database too: many tell neither cases nor accents apart."""
+        if key == STATEMENT:
+            return True
+        with self.ManagedSessionMaker() as session:
+            held = self._get_model_version_tag(session, found.name, int(found.version), key)
+            return held is not None and held.key == STATEMENT
+
+    def _ask_to_replace(self, found: Any, envelope: str | None) -> None:
+        with _refusing("change of the signed statement"):
+            self._rules.check_replacement(registration(found), found.tags.get(STATEMENT), envelope)
 
     def _ask(self, name: str, version: Any, what: str) -> None:
         found = self.get_model_version(name, version)

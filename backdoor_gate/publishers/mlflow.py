@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backdoor_gate import __version__
 from backdoor_gate.errors import OutputError
-from backdoor_gate.mlflow_client import Connection, conversation
+from backdoor_gate.mlflow_client import GATE_SAYS, Connection, conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class MlflowPublisher(Connection):
     sign: Callable[[AuditReport], str | None] | None = None
 
     def begin(self, reference: Reference, scan_id: str) -> None:
-        """Set the verdict to pending, then remove what an older scan wrote.
+        """Set the verdict to pending, then remove what an older scan wrote; a gated store keeps its statement.
 
         Raises:
             OutputError: not a registered version, or the registry refused or could not be reached.
@@ -90,7 +90,17 @@ class MlflowPublisher(Connection):
         try:
             self._writing_to(reference).delete_model_version_tag(reference.name, reference.version, key)
         except MlflowException:  # an account may set tags without being allowed to delete them
+            self._blank(reference, key)
+
+    def _blank(self, reference: Reference, key: str) -> None:
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+        try:
             self._set(reference, key, "")
+        except MlflowException as error:
+            # A gated store keeps a statement until a newer one is there, and meanwhile the verdict says pending.
+            if key != STATEMENT or GATE_SAYS not in str(error):
+                raise
 
     def _tags(self, reference: Reference) -> dict[str, str]:
         """Return the gate's tags of the version; those blanked by `_clear` count as absent."""

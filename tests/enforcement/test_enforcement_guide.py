@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from backdoor_gate.errors import NotVerifiedError, OutputError
 from backdoor_gate.lifecycle.promote import promote
 from backdoor_gate.mlflow_client import conversation
 from backdoor_gate.publishers.attestation import keys
+from backdoor_gate.publishers.mlflow import STATEMENT
+from backdoor_gate.records import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +147,23 @@ def test_the_promoter_promotes_and_takes_back(guided: Pipeline, versions: tuple[
     assert guided.alias(versions[0], "champion") == versions[0].version
     with pytest.raises(NotVerifiedError, match="no verdict"):
         promote(versions[1], "champion", guided.claim, guided.source, guided.registry)
+
+
+def test_the_gate_scans_again_and_nobody_puts_the_older_pass_back(guided: Pipeline) -> None:
+    """The gate's account may not delete tags, so it blanks them; the server keeps the statement all the same."""
+    login("trainer")
+    reference = guided.register("digits")
+    login("gate")
+    passed = guided.publish(reference, scanned_at=datetime.now(UTC) - timedelta(hours=1))
+    older = guided.tags(reference)["backdoor_gate.statement"]
+    guided.publish(reference, decision=replace(passed.decision, verdict=Verdict.BLOCK))
+    for account in ("gate", "admin"):
+        login(account)
+        assert may(lambda: guided.tag(reference, "statement", older)) == "no"
+        assert may(lambda: guided.tag(reference, "statement", "")) == "no"
+        guided.client.set_model_version_tag("digits", reference.version, "backdoor_gate.verdict", "PASS")
+    assert may(lambda: guided.client.delete_model_version_tag("digits", reference.version, STATEMENT)) == "no"
+    assert may(lambda: guided.client.set_registered_model_alias("digits", "prod", reference.version)) == "no"
 
 
 def test_a_pass_that_the_trainer_gives_itself(guided: Pipeline, versions: tuple[Reference, Reference]) -> None:

@@ -195,6 +195,35 @@ def test_an_account_that_may_not_delete_blanks_old_tags(uri: str, client: Mlflow
     assert (found["backdoor_gate.statement"], found["backdoor_gate.verdict"]) == ("", "BLOCK")
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("backdoor_gate.statement", "Permission denied"), ("backdoor_gate.report", "backdoor-gate: refused")],
+    ids=["statement", "report"],
+)
+def test_an_older_tag_that_cannot_go_is_no_start(
+    uri: str, client: MlflowClient, reference: Reference, key: str, words: str
+) -> None:
+    """Only a statement may stay, and only where a gated store says that it does."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+    class Holding(MlflowClient):
+        def delete_model_version_tag(self, *arguments: object, **named: object) -> None:
+            raise MlflowException(words, error_code=7)
+
+        def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
+            if not value:
+                raise MlflowException(words, error_code=7)
+            super().set_model_version_tag(name, version, key, value)
+
+    client.set_model_version_tag(reference.name, reference.version, key, "older")
+    publisher = MlflowPublisher(uri)
+    publisher._client = Holding(uri)
+    with pytest.raises(OutputError):
+        publisher.begin(reference, SCAN)
+    assert tags(client, reference) == {"backdoor_gate.verdict": f"pending:{SCAN}", key: "older"}
+
+
 def test_values_are_printable_and_bounded(uri: str, client: MlflowClient, reference: Reference) -> None:
     publisher = MlflowPublisher(uri, report="a\x00\x1b\u202e\n" + "é" * 9000)
     publisher.begin(reference, SCAN)
