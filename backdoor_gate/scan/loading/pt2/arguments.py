@@ -73,7 +73,7 @@ def _symbol(value: Mapping[str, Any], where: str) -> Any:
 def _scalar_type(value: Any, where: str) -> torch.dtype:
     if value not in SCALAR_TYPES:
         raise refused(f"dtype not supported: scalar type {value}", where)
-    check_float32(SCALAR_TYPES[value], "a part of it", where)
+    check_float32(SCALAR_TYPES[value], "computes a step", where)
     return SCALAR_TYPES[value]
 
 

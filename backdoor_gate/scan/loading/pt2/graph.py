@@ -167,7 +167,7 @@ def _shape(meta: dict[str, Any], where: str) -> tuple[int | None, ...]:
     kind = SCALAR_TYPES.get(meta["dtype"])
     if len(sizes) != 4 or kind not in FLOATS:
         raise UnmeasuredError(f"the network takes no float images (N, C, H, W): {len(sizes)} dimensions", where=where)
-    check_float32(kind, "its images", where)
+    check_float32(kind, "takes its images", where)
     return tuple(int(size["as_int"]) if "as_int" in size else None for size in sizes)
 
 

@@ -39,7 +39,7 @@ def check_float32(kind: torch.dtype, what: str, where: str) -> None:
     """
     if kind in FLOATS and kind != torch.float32:
         raise UnmeasuredError(
-            f"the program has {what} in {str(kind).removeprefix('torch.')}, and is measured in float32",
+            f"the program {what} in {str(kind).removeprefix('torch.')}, and is measured in float32",
             where=where,
             hint="export the model in float32: model.float(), without autocast; or upload safetensors",
         )
@@ -89,7 +89,7 @@ def _layouts(
         dtype = SCALAR_TYPES.get(meta.get("dtype")) if isinstance(meta.get("dtype"), int) else None
         if dtype is None:
             raise unsupported_dtype(name, f"scalar type {meta.get('dtype')}", package.where)
-        check_float32(dtype, shown(name), package.where)
+        check_float32(dtype, f"holds {shown(name)}", package.where)
         if meta.get("layout") != _STRIDED:
             raise refused(f"tensor {shown(name)}: tensor layout not supported", package.where)
         used[record] = package.archive.size(record)
