@@ -25,9 +25,9 @@ from support.forging import (
     with_program,
     zipped,
 )
-from support.small_networks import Plain
+from support.small_networks import SHAPE, Plain
 from table import MLMODEL, REFUSED, UNMEASURED, Bench, Row, weights
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,30 @@ def row(number: int, what: str, words: str, data: bytes | Callable[[Bench], byte
     return Row(number, what, REFUSED, words, weights(name, data))
 
 
+def unmeasured(number: int, what: str, words: str, make: Callable[[], bytes]) -> Row:
+    def put(bench: Bench) -> None:
+        bench.policy["model"]["input"]["shape"] = list(SHAPE)
+        bench.put("model.pt2", make())
+
+    return Row(number, what, UNMEASURED, words, put)
+
+
+class Counting(Plain):
+    """Another network for one image than for many."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return super().forward(x) * x.shape[0]
+
+
+class Comparing(Plain):
+    """Another network where a pixel is bright, which no gradient tells."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        return super().forward(x) + (x[:, :1, 0, 0] > 0.9).float()
+
+
 TYPE = "content does not match its type"
 ROWS = (
     Row(26, "zip", REFUSED, SYSTEM, weights("model.pth", lambda b: saved({"w": b.payload})), own_process=True),
@@ -144,6 +168,9 @@ ROWS = (
     row(41, "pt2 guard", "pt2", lambda _: with_program(exported(Plain()), with_guard), "model.pt2"),
     row(41, "pt2 operator", "pt2", lambda _: with_program(exported(Plain()), with_operator), "model.pt2"),
     row(41, "pt2 shared object", "pt2", with_shared_object, "model.pt2"),
+    unmeasured(41, "pt2 in training mode", "exported in training mode", lambda: exported(Plain().train())),
+    unmeasured(41, "pt2 that counts its images", "or on how many there are", lambda: exported(Counting().eval())),
+    unmeasured(41, "pt2 that compares what it sees", "decides by comparing", lambda: exported(Comparing().eval())),
     Row(
         41,
         "pt2, every other rule",

@@ -88,7 +88,7 @@ class GraphNetwork(nn.Module):
             raise
         except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, NotImplementedError) as error:
             line = shown(str(error).partition("\n")[0], 200)
-            hint = "export the model again with the shapes that it is used with"
+            hint = "correct model.input.shape, or export the model again with the shapes that it is used with"
             raise UnmeasuredError(f"{shown(step.label)} failed: {line}", where=self._where, hint=hint) from error
         return results
 
