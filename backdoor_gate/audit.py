@@ -200,6 +200,7 @@ def job_for(request: Request, given: Given, candidate: Candidate) -> Job:
         device=request.device,
         seed=request.seed,
         limits=replace(limits, seconds=request.budget or limits.seconds),
+        weights_in=candidate.weights_in,
     )
 
 

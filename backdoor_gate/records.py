@@ -49,6 +49,8 @@ class Candidate:
     """Whether its MLmodel file says that it is a pickled module or TorchScript."""
     registered: Registration | None = None
     """None outside the registry, and where it does not say."""
+    weights_in: str | None = None
+    """POSIX path of the folder from which MLflow loads its weights; None without an MLmodel file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Job:
     """`auto`, `cpu` or `cuda`."""
     seed: int
     limits: Limits
+    weights_in: str | None = None
+    """`Candidate.weights_in`: no file that lies elsewhere is measured."""
 
 
 @dataclass(frozen=True, slots=True)

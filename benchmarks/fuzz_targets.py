@@ -135,6 +135,7 @@ def mlmodel(data: bytes) -> None:
     from backdoor_gate.sources.mlmodel import read_mlmodel  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "data").mkdir()
         Path(folder, "MLmodel").write_bytes(data)
         read_mlmodel(Path(folder))
 

@@ -49,7 +49,7 @@ def diagnose(job: Job) -> Diagnosis:
     torch.manual_seed(job.seed)
     stored = _shuffled(job)
     spec, num_classes = agree(job.declared, _shape(stored), job.signature)
-    model = loading.load(job.candidate, job.formats, job.architecture, num_classes)
+    model = loading.load(job.candidate, job.formats, job.architecture, num_classes, job.weights_in)
     looked = _Look(model, spec, num_classes, choose_device(job.device), deadline)
     images = _random(spec) if stored is None else torch.from_numpy(stored.images[:TRIED]).float()
     whole_numbers = stored is not None and stored.images.dtype == np.uint8

@@ -31,7 +31,7 @@ def inspect(job: Job) -> Inspection:
         RefusedError: the bytes are not acceptable.
         UnmeasuredError: a weight is not finite, or the graph is no network from images to one tensor.
     """
-    file = loading.find(job.candidate, job.formats)
+    file = loading.find(job.candidate, job.formats, job.weights_in)
     if file.kind != "pt2":
         weights = loading.read_weights(file)
         return Inspection(file.kind, graph=False, fixed_batch=None, shape=None, num_classes=width_of_output(weights))

@@ -87,7 +87,7 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
     if job.data is not None:
         clean = load_clean(job.data, job.declared, max_images=job.max_images, seed=job.seed)
     spec, num_classes = agree(job.declared, shape_of(clean), job.signature)
-    model = loading.load(job.candidate, job.formats, job.architecture, num_classes)
+    model = loading.load(job.candidate, job.formats, job.architecture, num_classes, job.weights_in)
     subject = Subject(model, spec, num_classes, device, deadline)
     images, facts = prepare(subject, clean, job.seed)
     triggers: dict[str, Weakest] = {}

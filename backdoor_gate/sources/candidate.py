@@ -40,6 +40,7 @@ def candidate(reference: Reference, root: Path) -> Candidate:
         files=files,
         digest=digest(files),
         signature=declared.signature if declared else None,
+        weights_in=declared.data if declared else None,
         pickled=declared is not None and declared.serialization == "pickle",
         registered=reference.registered,
     )

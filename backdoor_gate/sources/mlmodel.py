@@ -1,7 +1,7 @@
 """The `MLmodel` file of an MLflow model, read as data: what it declares, and every reason to refuse it unopened.
 
-The weights of an accepted MLflow model lie in its data folder (`data/model.pt2`); the loader finds them by content
-among all files, as in a folder without `MLmodel`. MLflow's other PyTorch format (`data/model.pth` with
+The weights of an accepted MLflow model lie in its data folder, from which MLflow loads `model.pt2`: every flavor must
+name the same one, and the worker measures no file that lies elsewhere. MLflow's other PyTorch format (`model.pth` with
 `pickle_module_info.txt`) is a pickled module or TorchScript: whether that will do is the policy's business.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from backdoor_gate import strict_yaml
 from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import RefusedError
-from backdoor_gate.sources.manifest import open_regular, shown
+from backdoor_gate.sources.manifest import open_regular, regular_files, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,8 @@ _NAME = "MLmodel"
 _PICKLE_INFO = "pickle_module_info.txt"
 _PICKLE_MODULE = "mlflow.pytorch.pickle_module"
 _LOADER = "mlflow.pytorch"
+_FLAVORS = {"pytorch", "python_function"}
+"""What `mlflow.pytorch` writes. Another flavor may name files of its own, which nobody would measure."""
 _RELOG = 'log it again with serialization_format="pt2", or as safetensors plus an architecture in the policy'
 _DTYPE = re.compile(r"[a-z]{1,12}[0-9]{0,3}")
 
@@ -39,7 +41,8 @@ class MLmodel:
 
     Attributes:
         flavors: names of all flavors, sorted; `pytorch` is among them.
-        data: POSIX path of the folder with the weights, relative to the model's root.
+        data: POSIX path of the existing folder from which MLflow loads, relative to the model's root; the same for all
+            flavors.
         serialization: `pt2`, `pickle` (TorchScript too), or None where the data folder holds weights of another format.
         signature: the declared input and output; a part that is not exactly one tensor is None.
     """
@@ -57,10 +60,12 @@ def read_mlmodel(root: Path) -> MLmodel | None:
         What it declares; None where there is no such file, as in a folder of weights logged as plain artifacts.
 
     Raises:
-        RefusedError: malformed, larger than 1 MiB, code of its own, another flavor, or a path that leaves the folder.
+        RefusedError: malformed, larger than 1 MiB, code of its own, another flavor, a path that leaves the folder, no
+            folder of weights or more than one; or there is such a file elsewhere, in a sub-folder or in other letters.
         OSError: it could not be read.
     """
-    if not (root / _NAME).is_file():
+    if _NAME not in {path.name for path in root.iterdir()}:  # is_file() takes other letters too on some file systems
+        _refuse_elsewhere(root)
         return None
     data = _read_capped(root / _NAME, _NAME, strict_yaml.MAX_BYTES, "1 MiB")
     try:
@@ -72,7 +77,7 @@ def read_mlmodel(root: Path) -> MLmodel | None:
     flavors = _mapping(document, "flavors")
     _refuse_code(document, flavors)
     _refuse_other_flavors(flavors)
-    folder = _confined(_mapping(flavors, "pytorch").get("model_data") or "data")
+    folder = _data_folder(root, flavors)
     return MLmodel(tuple(sorted(flavors)), folder, _serialization(root, folder), _signature(document))
 
 
@@ -87,6 +92,15 @@ def _read_capped(path: Path, name: str, limit: int, limit_text: str) -> bytes:
     if len(data) > limit:
         raise RefusedError(f"{name} larger than {limit_text}")
     return data
+
+
+def _refuse_elsewhere(root: Path) -> None:
+    """Refuse a folder that MLflow takes for a model, here or on another system, without this side having read why."""
+    for file in regular_files(root):
+        if file.path.name.casefold().rstrip(" .") == _NAME.casefold():  # Windows drops dots and spaces at the end
+            what = "not an MLmodel file at the root of the candidate"
+            hint = "name the folder with the MLmodel file as the candidate, and leave that file's name as it is"
+            raise RefusedError(what, where=shown(file.relative), hint=hint)
 
 
 def _mapping(parent: dict[str, object], key: str) -> dict[str, object]:
@@ -112,17 +126,31 @@ def _refuse_code(document: dict[str, object], flavors: dict[str, object]) -> Non
 
 def _refuse_other_flavors(flavors: dict[str, object]) -> None:
     pyfunc = _mapping(flavors, "python_function")
-    if "pytorch" not in flavors or pyfunc.get("loader_module") not in {None, _LOADER}:
-        names = ", ".join(shown(name) for name in sorted(flavors)[:5]) or "none"
+    others = flavors.keys() - _FLAVORS
+    if others or "pytorch" not in flavors or pyfunc.get("loader_module") not in {None, _LOADER}:
+        names = ", ".join(shown(name) for name in sorted(others or flavors)[:5]) or "none"
         raise RefusedError(f"flavor not supported ({names})", where=_NAME, hint="log it with mlflow.pytorch.log_model")
     if pyfunc.get("pickle_module_name") not in {None, _PICKLE_MODULE}:
         raise RefusedError("custom pickle module", where=_NAME, hint=_RELOG)
-    _confined(pyfunc.get("data") or "data")
 
 
-def _confined(path: object) -> str:
-    if not isinstance(path, str):
-        raise RefusedError("'model_data' is not a path", where=_NAME)
+def _data_folder(root: Path, flavors: dict[str, object]) -> str:
+    """Return the one folder that all flavors name. MLflow unpickles a file in its place, whatever that is called."""
+    folder = _confined(_mapping(flavors, "pytorch").get("model_data", "data"), "model_data")
+    if "python_function" in flavors:
+        # Without 'data' MLflow loads from the model's root.
+        other = _confined(_mapping(flavors, "python_function").get("data", "."), "data")
+        if other != folder:
+            what = f"'data' is {shown(other)} and 'model_data' is {shown(folder)}: not one folder of weights"
+            raise RefusedError(what, where=_NAME, hint=_RELOG)
+    if not (root / folder).is_dir():
+        raise RefusedError(f"'model_data' is {shown(folder)}, which is no folder", where=_NAME, hint=_RELOG)
+    return folder
+
+
+def _confined(path: object, key: str) -> str:
+    if not isinstance(path, str) or not path:
+        raise RefusedError(f"'{key}' is not a path", where=_NAME, hint=_RELOG)
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or any(character in path for character in "\\:\0"):
         raise RefusedError("path leaves the model directory", where=_NAME)

@@ -53,6 +53,7 @@ def decode(message: bytes) -> tuple[Job, float, Task]:
         device=job["device"],
         seed=job["seed"],
         limits=Limits(**job["limits"]),
+        weights_in=job["weights_in"],
     )
     return order, document["deadline"], Task(document["task"])
 

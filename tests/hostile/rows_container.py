@@ -6,7 +6,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from support.forging import zipped
+import torch
+from safetensors.torch import save
+from support.forging import pickled, zipped
 from table import MLMODEL, REFUSED, Bench, Row, weights
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ MIB, GIB = 1 << 20, 1 << 30
 ALIASES = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 DUPLICATE = MLMODEL + "flavors: {}\n"
 MANY = 10_001
+SOUND = save({"1.weight": torch.ones(10, 64), "1.bias": torch.ones(10)})
 
 
 def mlmodel(text: str | bytes) -> Callable[[Bench], None]:
@@ -86,6 +89,22 @@ def other_pickle_module(bench: Bench) -> None:
     bench.put("data/pickle_module_info.txt", "dill")
 
 
+def decoy(text: str, hidden: str, measured: str = "model.safetensors") -> Callable[[Bench], None]:
+    """Return what puts sound weights beside a pickle that begins like none, and has an MLmodel file name the latter."""
+
+    def make(bench: Bench) -> None:
+        if text:
+            bench.put("MLmodel", text)
+        bench.put(hidden, pickled(bench.payload, protocol=0))
+        bench.put(measured, SOUND)
+
+    return make
+
+
+def both(data: str) -> str:
+    return MLMODEL.replace("data: data", f"data: {data}")
+
+
 def row(number: int, what: str, words: str, make: Callable[[Bench], object], *, own_process: bool = False) -> Row:
     return Row(number, what, REFUSED, words, make, own_process=own_process)
 
@@ -107,9 +126,22 @@ ROWS = (
     row(9, "MLmodel key twice", "MLmodel: duplicate key", mlmodel(DUPLICATE)),
     row(10, "path upwards", LEAVES, changed("model_data: data", "model_data: ../../../../tmp")),
     row(11, "path absolute", LEAVES, changed("model_data: data", "model_data: /tmp")),
+    row(10, "path to a file", "'model_data' is data/blob, which is no folder", decoy(both("data/blob"), "data/blob")),
+    row(
+        10,
+        "two paths",
+        "'data' is data and 'model_data' is other: not one folder of weights",
+        decoy(MLMODEL.replace("model_data: data", "model_data: other"), "other/blob", "data/model.safetensors"),
+    ),
     row(12, "code", CODE, changed("code: null", "code: code")),
     row(13, "other loader", "flavor not supported", changed("loader_module: mlflow.pytorch", "loader_module: evil")),
     row(13, "other flavor", "flavor not supported (sklearn)", mlmodel("flavors: {sklearn: {}}")),
+    row(
+        13,
+        "one flavor more",
+        "flavor not supported (sklearn)",
+        decoy(f"{MLMODEL}  sklearn: {{pickled_model: blob}}\n", "blob", "data/model.safetensors"),
+    ),
     row(14, "models from code", "candidate is Python source", mlmodel("model_code_path: m.py\n" + MLMODEL)),
     row(15, "other pickle module", "custom pickle module", other_pickle_module),
     row(16, "link to a secret", NOT_A_FILE, linked("/etc/passwd")),
@@ -136,6 +168,25 @@ ROWS = (
     ),
     row(23, "deep folder", "path too deep", deep),
     row(24, "sparse file", "larger than the byte limit", sparse(40 * GIB)),
+    row(
+        25,
+        "MLmodel in a sub-folder",
+        "model/MLmodel: not an MLmodel file at the root of the candidate",
+        lambda bench: (bench.put("model/MLmodel", MLMODEL), bench.put("model.safetensors", SOUND)),
+    ),
+    row(
+        25,
+        "weights outside the data folder",
+        "model.safetensors: weights outside the folder that MLmodel names: data",
+        decoy(MLMODEL, "data/blob"),
+    ),
+    row(
+        25,
+        "unknown file in the data folder",
+        "data/blob: file of an unknown kind beside the weights",
+        decoy(MLMODEL, "data/blob", "data/model.safetensors"),
+    ),
+    row(25, "unknown file", "blob: file of an unknown kind beside the weights", decoy("", "blob")),
     row(25, "three formats", "ambiguous weights: model.pth and model.pt2", three_formats),
     Row(
         25,

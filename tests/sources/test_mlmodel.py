@@ -75,9 +75,24 @@ def test_a_folder_without_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", ["data", "data/sub", ".", "data/"])
 def test_paths_inside_are_fine(root: Path, data: str) -> None:
-    found = read(root, GOOD.replace("model_data: data", f"model_data: {data}"))
+    (root / "data" / "sub").mkdir()
+    found = read(root, GOOD.replace("data: data", f"data: {data}"))
     assert found is not None
     assert found.data == str(Path(data))
+
+
+@pytest.mark.parametrize("name", ["model/MLmodel", "mlmodel", "MLmodel.", "data/MLMODEL"])
+def test_a_file_that_is_read_only_elsewhere_is_refused(root: Path, name: str) -> None:
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(GOOD)
+    with pytest.raises(RefusedError, match="not an MLmodel file at the root of the candidate") as caught:
+        read_mlmodel(root)
+    assert caught.value.where == name
+    assert read(root, GOOD) if name != "mlmodel" else True
+
+
+def test_a_model_of_one_flavor(root: Path) -> None:
+    assert read(root, "flavors:\n  pytorch: {model_data: data}\n") == MLmodel(("pytorch",), "data", "pt2", None)
 
 
 REFUSED = {
@@ -101,11 +116,30 @@ REFUSED = {
     ),
     "absolute": (GOOD.replace("model_data: data", "model_data: /etc"), "path leaves the model directory"),
     "other data": (GOOD.replace("    data: data", "    data: ../x"), "path leaves the model directory"),
+    "data and no model_data": (
+        GOOD.replace("    data: data", "    data: other"),
+        "MLmodel: 'data' is other and 'model_data' is data: not one folder of weights",
+    ),
+    "model_data and no data": (
+        GOOD.replace("    data: data\n", ""),
+        "MLmodel: 'data' is . and 'model_data' is data: not one folder of weights",
+    ),
+    "file": (
+        GOOD.replace("data: data", "data: data/model.pt2"),
+        "MLmodel: 'model_data' is data/model.pt2, which is no folder",
+    ),
+    "nothing there": (GOOD.replace("data: data", "data: other"), "MLmodel: 'model_data' is other, which is no folder"),
+    "no path": (GOOD.replace("model_data: data", "model_data: null"), "MLmodel: 'model_data' is not a path"),
+    "list for a path": (GOOD.replace("    data: data", "    data: [data]"), "MLmodel: 'data' is not a path"),
     "windows": (GOOD.replace("model_data: data", "model_data: C:\\x"), "path leaves the model directory"),
     "code": (GOOD.replace("code: null", "code: code"), "candidate ships code (code_paths); not allowed by policy"),
     "pyfunc code": (GOOD.replace("    data: data", "    data: data\n    code: code"), "candidate ships code"),
     "loader": (GOOD.replace("loader_module: mlflow.pytorch", "loader_module: evil"), "flavor not supported"),
     "flavor": ("flavors:\n  sklearn:\n    pickled_model: model.pkl\n", "flavor not supported (sklearn)"),
+    "one flavor more": (
+        GOOD.replace("  pytorch:", "  sklearn: {pickled_model: model.pkl}\n  pytorch:"),
+        "flavor not supported (sklearn)",
+    ),
     "no flavor": ("flavors: {}\n", "flavor not supported (none)"),
     "flavors is text": ("flavors: pytorch\n", "'flavors' is not a mapping"),
     "flavor is text": ("flavors: {pytorch: x}\n", "'pytorch' is not a mapping"),

@@ -65,6 +65,7 @@ JOBS = st.builds(
     device=st.sampled_from(["auto", "cpu", "cuda"]),
     seed=st.integers(0, 2**63),
     limits=st.builds(Limits, seconds=FINITE, memory=st.integers(0, 2**60)),
+    weights_in=st.none() | st.text(),
 )
 
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def load(
-    root: Path, formats: tuple[str, ...], architecture: Architecture | None, num_classes: int | None
+    root: Path,
+    formats: tuple[str, ...],
+    architecture: Architecture | None,
+    num_classes: int | None,
+    folder: str | None = None,
 ) -> LoadedModel:
     """Load the candidate below `root`, without running anything that came with it unless `formats` names such a format.
 
@@ -29,13 +33,15 @@ def load(
         formats: acceptable formats: `safetensors`, `state_dict`, `pt2`; `torchscript` and `pickle` run its code.
         architecture: trusted code that builds the network; a pt2 with a free batch dimension does without.
         num_classes: width of the last layer to look for; None for any.
+        folder: where MLflow loads the weights from, as a POSIX path below `root`; None without an MLmodel file.
 
     Raises:
-        RefusedError: the bytes are malformed, of an unacceptable format, or do not fit the architecture.
+        RefusedError: the bytes are malformed, of an unacceptable format, do not fit the architecture, or are not what a
+            deployment loads.
         UnmeasuredError: a weight is not finite, or a pt2 was exported for one batch size only.
         UsageError: an architecture is needed and none is named, or it cannot be built.
     """
-    file = find(root, formats)
+    file = find(root, formats, folder)
     if file.kind in unsafe.FORMATS:
         network = unsafe.read(file, architecture)
         return LoadedModel(network, file.kind, final_layer(network, num_classes))
@@ -56,13 +62,14 @@ def load(
     return _fill(architecture, weights, file, num_classes)
 
 
-def find(root: Path, formats: tuple[str, ...]) -> WeightsFile:
-    """Return the only weights file below `root`.
+def find(root: Path, formats: tuple[str, ...], folder: str | None = None) -> WeightsFile:
+    """Return the only weights file below `root`; arguments as of `load`.
 
     Raises:
-        RefusedError: there is none, more than one, one of a format that is not acceptable, or a malformed one.
+        RefusedError: there is none, more than one, one of a format that is not acceptable, a malformed one, or one that
+            a deployment may pass over for another file.
     """
-    file = find_weights(root, unsafe.FORMATS.intersection(formats))
+    file = find_weights(root, unsafe.FORMATS.intersection(formats), folder)
     if file.kind not in formats:
         hint = "add it to model.formats of the policy, or upload " + (" or ".join(formats) or "nothing")
         raise RefusedError(f"format {file.kind} is not allowed by the policy", where=file.name, hint=hint)

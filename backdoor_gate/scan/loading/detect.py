@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading.archive import Archive, open_archive
+from backdoor_gate.scan.loading.deployed import check_deployed, check_others, is_plain
 from backdoor_gate.scan.loading.pickles import check_globals
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _KINDS_BY_SUFFIX: dict[str, frozenset[str]] = {
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib"), _TORCH_KINDS),
 }
 """What a file with one of these endings claims to be; it is a weights file, whatever it contains."""
-_PLAIN = ".json .yaml .yml .txt .md .rst .html .csv .toml .ini .cfg .log .py .xml .png .jpg .jpeg .svg .pdf"
-_PLAIN_SUFFIXES = frozenset(_PLAIN.split())
-_PLAIN_NAMES = frozenset({"mlmodel", "readme", "license", "notice"})
 
 _TORCH_MEMBERS = re.compile(rb"/data\.pkl|/constants\.pkl|/archive_format|/data/weights/|serialized_exported_program")
 _SCRIPT_MEMBERS = re.compile(rb"/constants\.pkl|/code/__torch__")
@@ -67,18 +65,20 @@ class WeightsFile:
     archive: Archive | None
 
 
-def find_weights(root: Path, unsafe: Collection[str] = ()) -> WeightsFile:
+def find_weights(root: Path, unsafe: Collection[str] = (), folder: str | None = None) -> WeightsFile:
     """Return the only weights file below `root`.
 
     Args:
         root: the candidate's private copy; `MLmodel`, requirements, examples and other plain files are passed over.
         unsafe: kinds among `torchscript` and `pickle` that are acceptable too.
+        folder: where MLflow loads from, as a POSIX path below `root`; None without an MLmodel file.
 
     Raises:
-        RefusedError: there is none, or more than one; or the file is of a kind that is never loaded, is damaged, or
-            contradicts its ending.
+        RefusedError: there is none, or more than one; or the file is of a kind that is never loaded, is damaged,
+            contradicts its ending, or is not what MLflow loads; or a file of an unknown kind lies beside it.
     """
-    found = [(path, kind) for path in _regular_files(root) if (kind := _kind(path))]
+    files = _regular_files(root)
+    found = [(path, kind) for path in files if (kind := _kind(path))]
     names = sorted(path.relative_to(root).as_posix() for path, _ in found)
     if not names:
         hint = "a candidate holds one safetensors, state_dict or pt2 file"
@@ -95,6 +95,8 @@ def find_weights(root: Path, unsafe: Collection[str] = ()) -> WeightsFile:
         kind = "pickle"
     if kind not in unsafe:
         _refuse_unloadable(path, name, kind)
+    check_deployed(name, kind, folder)
+    check_others(root, [other for other in files if other != path], name, folder)
     return WeightsFile(path, name, kind, archive)
 
 
@@ -102,8 +104,7 @@ def _check_name(path: Path, name: str, kind: str) -> None:
     """Refuse a weights file in another kind's clothes: somebody wants one reader to see what another does not."""
     suffix = path.suffix.lower()
     expected = _KINDS_BY_SUFFIX.get(suffix, frozenset({kind}))
-    plain = suffix in _PLAIN_SUFFIXES or path.name.lower() in _PLAIN_NAMES
-    if plain or (kind in _TITLES and kind not in expected):
+    if is_plain(name) or (kind in _TITLES and kind not in expected):
         hint = f"it holds {_TITLES.get(kind, 'a compressed file')}"
         raise RefusedError("content does not match its type", where=name, hint=hint)
 
@@ -133,10 +134,10 @@ def _kind(path: Path) -> str | None:
     signs = (
         ("torchscript", zipped and _SCRIPT_MEMBERS.search(tail)),
         ("archive", zipped and (claims or _TORCH_MEMBERS.search(head) or _TORCH_MEMBERS.search(tail))),
-        ("pickle", re.match(rb"\x80[\x02-\x05]", head)),
+        ("pickle", re.match(rb"\x80[\x00-\x05]", head)),
         ("safetensors", fits_header and _SAFETENSORS.match(head)),
         ("compressed", head.startswith(_COMPRESSED)),
-        ("onnx", suffix == ".onnx" or (_ONNX.match(head) and suffix not in _PLAIN_SUFFIXES)),
+        ("onnx", suffix == ".onnx" or (_ONNX.match(head) and not is_plain(path.name))),
         ("pointer", claims and head.startswith(_LFS)),
         ("page", claims and _HTML.match(head)),
         ("safetensors", suffix == ".safetensors"),
