@@ -22,6 +22,9 @@ always leads to one of them."""
 MOST_SEARCHED = 100
 """Classes that are searched in full, or from, at most."""
 
+MOST_UNDECLARED = 1 << 14
+"""Classes of a model at most where the policy does not say how many: how much a worker may tell grows with them."""
+
 
 class Side(StrEnum):
     """Which end of a class vector is suspicious."""

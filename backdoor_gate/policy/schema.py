@@ -102,7 +102,8 @@ class ModelSection(Section):
     architecture_kwargs: Arguments = {}
     """Arguments of the callable."""
     num_classes: Annotated[int, Whole(2, 100_000)] | None = None
-    """Number of classes. Left out: the data's, else the signature's."""
+    """Number of classes. Left out: as many as the labels of the data need, else the signature's. It must be stated
+    where the data lacks the last classes, and above 16384."""
     input: InputSection = InputSection()
     """Shape, range and normalisation of an image."""
     formats: Annotated[

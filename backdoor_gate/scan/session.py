@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.catalogue import BY_NAME, MOST_UNDECLARED
 from backdoor_gate.errors import UnmeasuredError, UsageError
 from backdoor_gate.records import (
     Cost,
@@ -89,12 +89,27 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
     spec, num_classes = agree(job.declared, shape_of(clean), job.signature)
     model = loading.load(job.candidate, job.formats, job.architecture, num_classes, job.weights_in)
     subject = Subject(model, spec, num_classes, device, deadline)
+    require_declared(job, subject.num_classes)
     images, facts = prepare(subject, clean, job.seed)
     triggers: dict[str, Weakest] = {}
     evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
     runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
     shown = embed_weakest(subject, images, triggers)
     return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime, embedding=shown)
+
+
+def require_declared(job: Job, num_classes: int) -> None:
+    """Refuse very many classes of which the policy does not speak: their measurements could not be told.
+
+    Raises:
+        UnmeasuredError: there are more of them than may go undeclared.
+    """
+    if job.declared.num_classes is None and num_classes > MOST_UNDECLARED:
+        raise UnmeasuredError(
+            f"{num_classes} classes, and the policy does not say how many; it must above {MOST_UNDECLARED}",
+            where="model.num_classes",
+            hint="state their number in the policy",
+        )
 
 
 def shape_of(clean: CleanImages | None) -> DataShape | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED
+from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED, MOST_UNDECLARED
 from backdoor_gate.worker.schema import (
     MAX_ARRAY_BYTES,
     InspectionDocument,
@@ -53,6 +53,10 @@ def check_scan(scan: ScanDocument, job: Job) -> None:
     _require(
         (scan.format in job.formats, "format that the policy does not list"),
         (declared.num_classes in (None, scan.num_classes), "class count is not the policy's"),
+        (
+            declared.num_classes is not None or scan.num_classes <= MOST_UNDECLARED,
+            "more classes than may go undeclared",
+        ),
         (declared.shape is None or list(declared.shape) == scan.input.shape, "input shape is not the policy's"),
         (scan.input.low < scan.input.high, "input range is empty"),
         (all(len(part) == channels for part in (scan.input.mean, scan.input.std) if part), "normalisation per channel"),

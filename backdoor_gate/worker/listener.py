@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
 from backdoor_gate.examination import Task
-from backdoor_gate.worker import answers, checks, messages, schema, wire
+from backdoor_gate.worker import allowance, answers, checks, messages, schema, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +99,8 @@ class Listener:
                 limits[wire.LOCKDOWN] = wire.MAX_LOCKDOWN_BYTES
             else:
                 limits[wire.PROGRESS] = wire.MAX_PROGRESS_BYTES
+                if self._task is Task.SCAN:
+                    limits[wire.RESULT] = allowance.result_bytes(self._job)
             if kind in limits:
                 return limits[kind]
         elif kind == wire.ARRAY and self._missing:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import GateError, WorkerError
 from backdoor_gate.examination import Task
-from backdoor_gate.worker import answers, confinement, lockdown, messages, orders, probe, wire
+from backdoor_gate.worker import allowance, answers, confinement, lockdown, messages, orders, probe, wire
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Progress
@@ -79,7 +79,8 @@ def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
     job, deadline, task = orders.decode(sys.stdin.buffer.read())
     job = replace(job, limits=replace(job.limits, seconds=max(0.0, deadline - time.monotonic())))
     if task is Task.SCAN:
-        messages.send_scan(channel, order.nonce, session.measure(job, Reporter(channel, order.nonce)))
+        scan = session.measure(job, Reporter(channel, order.nonce))
+        messages.send_scan(channel, order.nonce, scan, allowance.result_bytes(job))
         return
     from backdoor_gate.scan.examine import examine  # noqa: PLC0415 (torch, as above)
 

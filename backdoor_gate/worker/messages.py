@@ -70,11 +70,20 @@ def send_progress(channel: int, nonce: str, progress: Progress) -> None:
     wire.write_frame(channel, wire.PROGRESS, dump(document))
 
 
-def send_scan(channel: int, nonce: str, scan: Scan) -> None:
+def send_scan(channel: int, nonce: str, scan: Scan, most: int = wire.MAX_RESULT_BYTES) -> None:
     """Write the result, then its arrays.
 
     Artefacts beyond a detector's share of the channel (`schema.MAX_ARRAYS`, `schema.MAX_ARRAY_BYTES`) are left out,
     the last ones first: they illustrate the evidence, they are not part of it.
+
+    Args:
+        channel: file descriptor of the channel.
+        nonce: of the job.
+        scan: the result.
+        most: bytes that the parent takes, less the arrays', see `allowance`.
+
+    Raises:
+        UnmeasuredError: there is more to tell; nothing was written.
     """
     sent = [_within_share(e.artefacts) if isinstance(e, Measured) else () for e in scan.evidence]
     document = schema.ScanDocument(
@@ -92,7 +101,11 @@ def send_scan(channel: int, nonce: str, scan: Scan) -> None:
     arrays = [artefact.array for artefacts in sent for artefact in artefacts]
     if scan.embedding is not None:
         arrays.append(scan.embedding.components)
-    frames = [(wire.RESULT, dump(result))]
+    told = dump(result)
+    if len(told) > most:
+        what = f"a result of {len(told)} bytes, of which {most} can be told"
+        raise UnmeasuredError(what, hint="lower the detectors' classes or sources")
+    frames = [(wire.RESULT, told)]
     frames += [(wire.ARRAY, array.astype("<f4").tobytes()) for array in arrays]
     for kind, payload in frames:
         wire.write_frame(channel, kind, payload)
@@ -110,7 +123,7 @@ def send_failure(channel: int, nonce: str, error: GateError) -> None:
 
 def dump(document: schema.Document) -> bytes:
     """Return a document as JSON."""
-    return json.dumps(document.model_dump(), allow_nan=False).encode()
+    return json.dumps(document.model_dump(), allow_nan=False, separators=(",", ":")).encode()
 
 
 def _fields(record: object, *names: str) -> dict[str, object]:

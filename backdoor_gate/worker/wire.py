@@ -25,8 +25,13 @@ PROGRESS_PER_SECOND = 10
 MAX_LOCKDOWN_BYTES = 4096
 MAX_PROGRESS_BYTES = 1024
 MAX_RESULT_BYTES = 4 << 20
+"""Of a result that speaks of no class; see `allowance` for a scan's."""
 MAX_DEPTH = 16
 """Levels of nesting of a JSON document; the deepest legal result has seven."""
+FEW_CONTAINERS = 1024
+LEAST_CONTAINER = 24
+"""Lists and mappings of a JSON document: so few, and for each more so many bytes of it. They take far more memory than
+text. Those that a legal result holds for each class have more than 30 bytes."""
 MAX_TEXT = 500
 """Characters of one string of the child's, after escaping."""
 
@@ -133,10 +138,11 @@ def strict_json(payload: bytes) -> object:
         payload: the document; its size was capped by the frame.
 
     Raises:
-        WorkerError: not UTF-8, not JSON, nested deeper than MAX_DEPTH, a duplicate key, keys that are not
-            ASCII or more than any document has, a number that is not finite or an integer of more than 18 digits.
+        WorkerError: not UTF-8, not JSON, nested deeper than MAX_DEPTH, more lists and mappings than a document of its
+            size has, a duplicate key, keys that are not ASCII or more than any document has, a number that is not
+            finite or an integer of more than 18 digits.
     """
-    _check_depth(payload)
+    _check_containers(payload)
     try:
         return json.loads(
             payload.decode("utf-8"),
@@ -151,14 +157,18 @@ def strict_json(payload: bytes) -> object:
         raise malformed("not JSON") from None
 
 
-def _check_depth(payload: bytes) -> None:
-    """Refuse deep nesting before the recursive parser sees it."""
-    depth = 0
+def _check_containers(payload: bytes) -> None:
+    """Refuse deep nesting before the recursive parser sees it, and what would take far more memory than its size."""
+    depth, left = 0, FEW_CONTAINERS + len(payload) // LEAST_CONTAINER
     for match in _STRING_OR_BRACKET.finditer(payload):
         first = payload[match.start()]
-        depth += (first in b"[{") - (first in b"]}")
+        opened = first in b"[{"
+        depth += opened - (first in b"]}")
+        left -= opened
         if depth > MAX_DEPTH:
             raise malformed(f"nested deeper than {MAX_DEPTH}")
+        if left < 0:
+            raise malformed("more lists and mappings than a result of its size has")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

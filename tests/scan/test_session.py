@@ -11,8 +11,8 @@ import pytest
 import torch
 from support import digits
 
-from backdoor_gate.catalogue import DetectorPlan
-from backdoor_gate.errors import UsageError
+from backdoor_gate.catalogue import MOST_UNDECLARED, DetectorPlan
+from backdoor_gate.errors import UnmeasuredError, UsageError
 from backdoor_gate.records import Cost, Declared, Inconclusive, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan import session
 from backdoor_gate.scan.data import CleanImages
@@ -103,6 +103,23 @@ def test_what_is_no_number_is_told_of_one_detector_and_not_of_the_scan(
         assert isinstance(found, kind)
         assert found.cost.model_passes == 7
     assert found.reason == "what it measured is not finite"
+
+
+@pytest.mark.parametrize(("declared", "classes"), [(None, MOST_UNDECLARED), (MOST_UNDECLARED + 1, MOST_UNDECLARED + 1)])
+def test_many_classes_may_be_scanned(declared: int | None, classes: int) -> None:
+    session.require_declared(replace(job(), declared=Declared(num_classes=declared)), classes)
+
+
+def test_very_many_classes_must_be_declared_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MOST_UNDECLARED", 9)
+    monkeypatch.setattr(session.loading, "load", lambda *_: digits.loaded(digits.trained()))
+    monkeypatch.setattr(session, "prepare", lambda *_: pytest.fail("too late"))
+    order = replace(job(), declared=Declared(shape=(1, 16, 16)))
+    with pytest.raises(
+        UnmeasuredError, match="10 classes, and the policy does not say how many; it must above 9"
+    ) as told:
+        session.measure(order, lambda _: None)
+    assert (told.value.where, told.value.hint) == ("model.num_classes", "state their number in the policy")
 
 
 # ---------------------------------------------------------------------------------------------- images

@@ -62,6 +62,16 @@ def test_strict_json_refuses(payload: bytes, rule: str) -> None:
         wire.strict_json(payload)
 
 
+def test_lists_and_mappings_take_more_memory_than_text_and_are_bounded_by_it() -> None:
+    few = b"[" + b",".join([b"[]"] * (wire.FEW_CONTAINERS - 1)) + b"]"
+    assert len(wire.strict_json(few)) == wire.FEW_CONTAINERS - 1  # type: ignore[arg-type]
+    of_classes = [{"words": "no wave", "source": None}] * 20_000
+    assert wire.strict_json(json.dumps(of_classes, separators=(",", ":")).encode()) == of_classes
+    for least in (b"[]", b"{}", b'{"a":1}', b"[0,1]"):
+        with pytest.raises(WorkerError, match="more lists and mappings than a result of its size has"):
+            wire.strict_json(b"[" + b",".join([least] * 5000) + b"]")
+
+
 def test_brackets_in_strings_are_no_nesting() -> None:
     text = "[" * 1000 + '\\"' + "{" * 1000
     assert wire.strict_json(json.dumps([text]).encode()) == [text]

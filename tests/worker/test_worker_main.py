@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.records import Measured
 from backdoor_gate.worker import launch
 from backdoor_gate.worker.main import explain
 
@@ -49,6 +50,17 @@ def test_a_scan_and_its_progress_come_back(job: Job, script: Script) -> None:
     assert scan.evidence[1].detector == "max_margin"
     assert (heard[0].done, heard[-1].done) == (1, 500)
     assert len(heard) < 20
+
+
+def test_a_scan_of_very_many_classes_comes_back(job: Job, script: Script) -> None:
+    body = """
+    from dataclasses import replace
+    vector = tuple(1 / (3 + k) for k in range(job.declared.num_classes))
+    evidence = tuple(Measured(plan.name, vector, vector, True) for plan in job.detectors)
+    return replace(make_scan(), num_classes=len(vector), evidence=evidence)"""
+    scan = ran(replace(job, declared=replace(job.declared, num_classes=50_000)), script, body)
+    vector = tuple(1 / (3 + k) for k in range(50_000))
+    assert scan.evidence[2] == Measured("neural_cleanse", vector, vector, True, side=4)
 
 
 @pytest.mark.parametrize("name", ["RefusedError", "UsageError", "UnmeasuredError"])
