@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Measured, Status
-from backdoor_gate.verdict.assess import WORKING_SUCCESS, replayed
-from backdoor_gate.verdict.confirm import carried_over
+from backdoor_gate.verdict.assess import replayed
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS, carried_over
 from backdoor_gate.verdict.scores import NEAR, agreements
 
 if TYPE_CHECKING:

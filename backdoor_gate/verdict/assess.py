@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.trigger_facts import Means
-from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
-from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes
-from backdoor_gate.verdict.limits import why_large, why_small
+from backdoor_gate.verdict.comparison import expected_of_classes, ordinary
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight, carried_over, looks_at_classes
+from backdoor_gate.verdict.criteria import criteria, index_excess, most_extreme
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of
 from backdoor_gate.verdict.screened import completed
-from backdoor_gate.verdict.statistics import LEAST_SPREAD, critical_value, outlier
+from backdoor_gate.verdict.statistics import critical_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from backdoor_gate.verdict.comparison import Comparison
-    from backdoor_gate.verdict.statistics import Outlier
-
-WORKING_SUCCESS = 0.85
-"""Share of held-out images that a trigger must send to its class before it counts as one."""
+    from backdoor_gate.verdict.limits import Excess
 
 
 def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: float) -> DetectorResult:
@@ -67,7 +62,7 @@ def _judge(
     scale, classes = scale_of(evidence), len(evidence.values)
     allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
     result = _with_index(result, ordinary(evidence), spec, scale, rate)
-    result = _with_suspects(result, evidence, spec, scale, rate)
+    result = _with_suspects(result, evidence, spec, rate)
     if result.blocking:
         return result
     censored = sum(value is None for value in evidence.values)
@@ -88,27 +83,23 @@ def _judge(
     return result if result.suspect_classes else replace(result, reason="no class stands out")
 
 
-def _reasons(result: DetectorResult, evidence: Measured, spec: DetectorSpec) -> dict[int, str]:
+def _reasons(evidence: Measured, spec: DetectorSpec, rate: float) -> dict[int, str]:
     """Return why each suspect class is one, the most extreme first; empty where none is."""
-    classes = range(len(evidence.values))
-    found = {k: why for k in classes if (why := _why_suspect(result, evidence, spec, k)) is not None}
+    index = index_excess(evidence, rate)
+    found = {k: why for k in range(len(evidence.values)) if (why := _why_suspect(evidence, spec, k, index))}
     return {k: found[k] for k in _most_extreme_first(found, evidence.values, spec)}
 
 
-def _with_suspects(
-    result: DetectorResult, evidence: Measured, spec: DetectorSpec, scale: Scale, rate: float
-) -> DetectorResult:
+def _with_suspects(result: DetectorResult, evidence: Measured, spec: DetectorSpec, rate: float) -> DetectorResult:
     """Add the suspects, if any: those that stand at second sight, or else all of them, without blocking.
 
     A margin or a weight score has no trigger to look at again: by itself it does not block, see `corroborate`.
     """
-    reasons = _reasons(result, evidence, spec)
+    reasons = _reasons(evidence, spec, rate)
     if not reasons:
         return result
     looks = looks_at_classes(spec.name, evidence.confirmations, evidence.values, WORKING_SUCCESS)
-    second = at_second_sight(evidence, looks)
-    indexed = _with_index(replace(result, anomaly_index=None), ordinary(second), spec, scale, rate)
-    left = _reasons(indexed, second, spec)
+    left = _reasons(at_second_sight(evidence, looks), spec, rate)
     standing = tuple(k for k in reasons if k in left)
     told = {k: f"{why}; {looks[None, k].words}" if (None, k) in looks else why for k, why in reasons.items()}
     suspects = standing or tuple(reasons)
@@ -154,34 +145,15 @@ def _with_index(
     return replace(result, anomaly_index=found.index, threshold=threshold, p_value=found.p_value)
 
 
-def most_extreme(values: Sequence[float | None], spec: DetectorSpec, scale: Scale) -> Outlier | None:
-    """Return the most extreme class on the scale on which a clean network's are near normal; None as of `outlier`."""
-    small = spec.side is Side.SMALL
-    if not scale.logarithm:
-        return outlier(values, small=small)
-    return outlier([logarithm(value) for value in values], small=small, least_spread=LEAST_SPREAD)
-
-
-def logarithm(value: float | None) -> float | None:
-    """Return log(value); a value that is not positive is the smallest there can be."""
-    return None if value is None else math.log(max(value, 1e-12))
-
-
-def _why_suspect(result: DetectorResult, evidence: Measured, spec: DetectorSpec, class_index: int) -> str | None:
-    """Return why a class is suspect, None where it is not."""
-    among = compared(evidence, class_index)
-    if among.value is None or among.natural or not works(evidence, class_index):
-        return None
-    if spec.side is Side.SMALL:
-        extreme = why_small(among.scale, among.values, among.at, spec.unit, among.expected, few=among.few)
-    else:
-        extreme = why_large(among.scale, among.values, among.at, spec.unit, few=among.few)
-    found = " and ".join(why for why in (_why_outlier(result, among, spec), extreme) if why)
-    if not found:
-        return None
-    found += ", though noise leads there, too" if among.of_noise else ""
+def _why_suspect(evidence: Measured, spec: DetectorSpec, class_index: int, index: Excess | None) -> str:
+    """Return why a class is suspect, empty where it is not."""
+    found = criteria(evidence, class_index, index)
+    if found is None or not found.words:
+        return ""
+    why = " and ".join(f"{found.among.value:.4g} {spec.unit} {words}" for words in found.words)
+    why += ", though noise leads there, too" if found.among.of_noise else ""
     sent = replayed(evidence, class_index)
-    return f"{sent}, and {found}" if sent else found
+    return f"{sent}, and {why}" if sent else why
 
 
 def replayed(evidence: Measured, class_index: int) -> str:
@@ -192,22 +164,3 @@ def replayed(evidence: Measured, class_index: int) -> str:
     means = evidence.means[class_index] if evidence.means else Means("its trigger", None)
     whose = where if means.source is None else f"{where} of class {means.source}"
     return f"{means.words} sends {rate:.0%} of {whose} there"
-
-
-def works(evidence: Measured, class_index: int) -> bool:
-    """Tell whether the trigger works on held-out images, where the detector has one."""
-    if evidence.success is None:
-        return True
-    rate = evidence.success[class_index]
-    return rate is not None and rate >= WORKING_SUCCESS
-
-
-def _why_outlier(result: DetectorResult, among: Comparison, spec: DetectorSpec) -> str | None:
-    """Return in words that the class is the outlier beyond the threshold, None where it is not."""
-    if result.anomaly_index is None or result.threshold is None or result.anomaly_index <= result.threshold:
-        return None
-    value, known = among.value, [v for v in among.values if v is not None]
-    extreme = min(known) if spec.side is Side.SMALL else max(known)
-    if value != extreme or value > among.scale.comparable or not among.scale.outliers:
-        return None
-    return f"{value:.4g} {spec.unit} has anomaly index {result.anomaly_index:.1f}, beyond {result.threshold:.1f}"

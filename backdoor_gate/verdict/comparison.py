@@ -7,12 +7,14 @@ them, being the weakest, or stand out itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import FEWEST_COMPARED
 from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
 from backdoor_gate.verdict.scales import Scale, scale_of
+from backdoor_gate.verdict.statistics import log_ratio
 
 if TYPE_CHECKING:
     from backdoor_gate.records import Measured
@@ -47,9 +49,16 @@ class Comparison:
         return self.values[self.at]
 
     @property
+    def unnatural(self) -> float:
+        """Logarithm of how much weaker the class is than the clean images make it; infinite where that is unknown."""
+        if self.value is None or self.natural_from is None:
+            return math.inf
+        return log_ratio(self.natural_from, self.value)
+
+    @property
     def natural(self) -> bool:
         """Whether the class is about as weak as the clean images make it."""
-        return self.value is not None and self.natural_from is not None and self.value >= self.natural_from
+        return self.unnatural <= 0
 
 
 def compared(evidence: Measured, class_index: int) -> Comparison:

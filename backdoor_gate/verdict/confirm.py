@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Way = tuple[int | None, int]
     """Source, None for all other classes, and target."""
 
+WORKING_SUCCESS = 0.85
+"""Share of held-out images that a trigger must send to its class before it counts as one."""
+
 STRONGER = 1.5
 """Factor by which the trigger may come out stronger the second time: the first was chosen as the weakest of many, and
 chance had its part in that."""

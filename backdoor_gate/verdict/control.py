@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backdoor_gate.catalogue import FEWEST_COMPARED
+from backdoor_gate.verdict.statistics import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -24,8 +25,6 @@ NATURAL = 0.45
 LEAST_USUAL = 0.5
 """Median ratio that excuses at most: a candidate with a trigger in most of its classes must not pass for one whose
 triggers are all somewhat weaker."""
-
-TINY = 1e-12
 
 
 def expected_strengths(

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Status
-from backdoor_gate.verdict.assess import WORKING_SUCCESS
-from backdoor_gate.verdict.confirm import looks_at_classes
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS, looks_at_classes
 from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.statistics import runner_up

@@ -17,10 +17,10 @@ import numpy as np
 
 from backdoor_gate.records import Status
 from backdoor_gate.verdict.confirm import second_looks
-from backdoor_gate.verdict.control import NATURAL, TINY, expected_strengths
+from backdoor_gate.verdict.control import NATURAL, expected_strengths
 from backdoor_gate.verdict.limits import OF_CONTROL
 from backdoor_gate.verdict.scales import PairScale, pair_scale_of
-from backdoor_gate.verdict.statistics import CONSISTENCY
+from backdoor_gate.verdict.statistics import CONSISTENCY, TINY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

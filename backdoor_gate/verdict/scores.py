@@ -1,10 +1,9 @@
 """One number per detector and model: how far the model is beyond the shipped limits, on a logarithmic scale.
 
-Zero is exactly at a limit, log 2 beyond it by a factor of two, negative within. Of a detector's criteria (absolute
-size, share of the median and of the next class, anomaly index) the one that goes farthest counts, and only where the
-trigger works on held-out images and stands at second sight: so a score above zero always names a class, or a pair, with
-a working trigger. Shares and indices are free of units; absolute sizes are relative to the image's. Two detectors
-that come near their limits by the same class count as one beyond them, see `agreements`.
+Zero is exactly at a limit, log 2 beyond it by a factor of two, negative within. Of a detector's criteria the one that
+goes farthest counts (see `criteria`), and only where the trigger stands at second sight: so a score above zero always
+names a class, or a pair, with a working trigger. Shares and indices are free of units; absolute sizes are relative to
+the image's. Two detectors that come near their limits by the same class count as one beyond them, see `agreements`.
 """
 
 from __future__ import annotations
@@ -13,29 +12,32 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backdoor_gate.catalogue import BY_NAME, Side
+from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.assess import WORKING_SUCCESS, most_extreme, works
-from backdoor_gate.verdict.comparison import compared, expected_of_classes, ordinary
-from backdoor_gate.verdict.confirm import at_second_sight, carried_over, looks_at_classes, second_looks
-from backdoor_gate.verdict.control import TINY, is_natural
+from backdoor_gate.verdict.comparison import expected_of_classes
+from backdoor_gate.verdict.confirm import (
+    WORKING_SUCCESS,
+    at_second_sight,
+    carried_over,
+    looks_at_classes,
+    second_looks,
+)
+from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
-from backdoor_gate.verdict.limits import large_limits, small_limits
+from backdoor_gate.verdict.criteria import criteria, index_excess
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, pair_scale_of, scale_of
+from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, pair_scale_of
 from backdoor_gate.verdict.screened import completed
-from backdoor_gate.verdict.statistics import critical_value
+from backdoor_gate.verdict.statistics import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from backdoor_gate.catalogue import DetectorSpec
     from backdoor_gate.records import Evidence
     from backdoor_gate.trigger_facts import Pair
-    from backdoor_gate.verdict.comparison import Comparison
     from backdoor_gate.verdict.confirm import Way
     from backdoor_gate.verdict.pairs import Residuals
     from backdoor_gate.verdict.scales import PairScale
@@ -149,40 +151,10 @@ def _standing(evidence: Measured, index_rate: float) -> dict[int, float]:
 
 def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
     """Return the score of every class that has one."""
-    spec = BY_NAME[evidence.detector]
-    index, scores = _index_score(evidence, index_rate), {}
-    for k, value in enumerate(evidence.values):
-        if value is None or not works(evidence, k):
-            continue
-        among = compared(evidence, k)
-        found = _beyond_limits(spec, among, value)
-        extreme = (min if spec.side is Side.SMALL else max)(v for v in among.values if v is not None)
-        if index is not None and among.scale.outliers and value == extreme and value <= among.scale.comparable:
-            found.append(index)
-        if found:
-            excuse = among.natural_from
-            unnatural = math.inf if excuse is None else math.log(max(excuse, TINY) / max(value, TINY))
-            scores[k] = _bounded(min(max(found), unnatural))
-    return scores
-
-
-def _beyond_limits(spec: DetectorSpec, among: Comparison, value: float) -> list[float]:
-    """Return by how much a class's value is beyond each limit that holds for it, as logarithms."""
-    if spec.side is Side.SMALL:
-        found = small_limits(among.scale, among.values, among.at, among.expected, few=among.few)
-        return [math.log(max(limit, TINY) / max(value, TINY)) for limit, _ in found]
-    large = large_limits(among.scale, among.values, among.at, few=among.few)
-    return [math.log(max(value, TINY) / max(limit, TINY)) for limit, _ in large]
-
-
-def _index_score(evidence: Measured, index_rate: float) -> float | None:
-    """Return the logarithm of the anomaly index's ratio to its critical value; None where there is no index."""
-    spec, scale = BY_NAME[evidence.detector], scale_of(evidence)
-    values = ordinary(evidence)
-    found = most_extreme(values, spec, scale)
-    if found is None or not scale.outliers:
-        return None
-    return math.log(max(found.index, TINY) / critical_value(len(values), index_rate))
+    index = index_excess(evidence, index_rate)
+    found = {k: criteria(evidence, k, index) for k in range(len(evidence.values))}
+    ratios = {k: each.log_ratio for k, each in found.items() if each is not None}
+    return {k: _bounded(ratio) for k, ratio in ratios.items() if ratio is not None}
 
 
 def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+TINY = 1e-12
+"""A strength that is no larger is taken for this one: it has a logarithm, and may be divided by."""
+
 CONSISTENCY = 1.4826
 """Makes the MAD of a normal sample estimate its standard deviation."""
 
@@ -130,6 +133,16 @@ def _interpolate(at: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.
     """Interpolate, and extrapolate below the smallest x along the first two points."""
     slope = (y[1] - y[0]) / (x[1] - x[0])
     return np.where(at < x[0], y[0] + (at - x[0]) * slope, np.interp(at, x, y))
+
+
+def logarithm(value: float | None) -> float | None:
+    """Return log(value); a value that is not positive is the smallest there can be."""
+    return None if value is None else math.log(max(value, TINY))
+
+
+def log_ratio(numerator: float, denominator: float) -> float:
+    """Return the logarithm of a ratio; what is not positive is the smallest there can be."""
+    return math.log(max(numerator, TINY) / max(denominator, TINY))
 
 
 def median_of(values: Sequence[float | None]) -> float | None:

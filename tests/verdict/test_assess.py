@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from evidence import CLEAN, INVERSIONS, PLANTED, clean, planted, with_values
 from hypothesis import given
@@ -9,9 +11,15 @@ from hypothesis import strategies as st
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Cost, DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
-from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
-from backdoor_gate.verdict.limits import why_large, why_small
+from backdoor_gate.verdict.assess import assess
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS
+from backdoor_gate.verdict.limits import large_excesses, small_excesses
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backdoor_gate.verdict.scales import Scale
 
 
 def judged(evidence: Evidence, rate: float = 0.01, max_unmeasured: float = 0.2) -> DetectorResult:
@@ -150,26 +158,34 @@ def test_a_stricter_rate_needs_a_larger_index() -> None:
     assert judged(clean("neural_cleanse"), rate=0.001).threshold > judged(clean("neural_cleanse"), rate=0.05).threshold
 
 
+def is_small(scale: Scale, values: Sequence[float | None], at: int) -> bool:
+    return any(each.counts for each in small_excesses(scale, values, at, few=False))
+
+
+def is_large(scale: Scale, values: Sequence[float | None], at: int, *, few: bool) -> bool:
+    return any(each.counts for each in large_excesses(scale, values, at, few=few))
+
+
 @given(st.lists(st.none() | st.floats(1e-3, 10), min_size=6, max_size=12), st.integers(0, 5), st.floats(0.01, 1))
 def test_a_weaker_trigger_is_never_less_suspect(values: list[float | None], at: int, factor: float) -> None:
     """Shrinking a class's value keeps it suspect on the scales; the outlier rule's median moves with it."""
     for name in INVERSIONS:
         scale, value = SCALES[name], values[at]
-        if value is None or why_small(scale, values, at, "", few=False) is None:
+        if value is None or not is_small(scale, values, at):
             continue
         shrunk = [*values[:at], value * factor, *values[at + 1 :]]
-        assert why_small(scale, shrunk, at, "", few=False) is not None
+        assert is_small(scale, shrunk, at)
 
 
 def test_a_margin_is_large_against_the_next_class_only() -> None:
     scale = SCALES["max_margin"]
     assert scale.above_runner_up is not None
     large = 20 * scale.above_runner_up
-    assert why_large(scale, [20.0, 10.0, large, None], 2, "", few=False) is not None
-    assert why_large(scale, [20.0, 10.0, large * 0.99, None], 2, "", few=False) is None
-    assert why_large(scale, [20.0, large], 1, "", few=True) is None
-    assert why_large(scale, [-20.0, -1.0], 1, "", few=False) is None
-    assert why_large(scale, [None, 5.0], 1, "", few=False) is None
+    assert is_large(scale, [20.0, 10.0, large, None], 2, few=False)
+    assert not is_large(scale, [20.0, 10.0, large * 0.99, None], 2, few=False)
+    assert not is_large(scale, [20.0, large], 1, few=True)
+    assert not is_large(scale, [-20.0, -1.0], 1, few=False)
+    assert not is_large(scale, [None, 5.0], 1, few=False)
 
 
 def test_where_the_classes_happen_to_lie_close_an_ordinary_one_does_not_block() -> None:

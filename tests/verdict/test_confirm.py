@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from backdoor_gate.records import Decision, DetectorResult, Evidence, Measured, Scan, Status, Suspicion, Verdict
 from backdoor_gate.trigger_facts import Confirmation, Pair
-from backdoor_gate.verdict.assess import WORKING_SUCCESS, assess
-from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, carried_over
+from backdoor_gate.verdict.assess import assess
+from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, WORKING_SUCCESS, carried_over
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES
 
