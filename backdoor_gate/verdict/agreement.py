@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Measured, Status
 from backdoor_gate.verdict.assess import replayed
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS, carried_over
 from backdoor_gate.verdict.scores import NEAR, agreements
 
 if TYPE_CHECKING:
@@ -28,14 +27,14 @@ def agree(
 
     Args:
         results: of all detectors, judged by themselves.
-        evidence: that they were judged by.
+        evidence: that they were judged by, as `carried_over`.
         index_rate: false-block rate of each detector's anomaly index alone.
     """
     near = {k: both for k, both in agreements(evidence, index_rate).items() if min(both.values()) >= -math.log(NEAR)}
     if not near or any(result.blocking for result in results):
         return tuple(results)
     class_index = max(near, key=lambda k: min(near[k].values()))
-    measured = {each.detector: carried_over(each, WORKING_SUCCESS) for each in evidence if isinstance(each, Measured)}
+    measured = {each.detector: each for each in evidence if isinstance(each, Measured)}
     both = near[class_index]
     return tuple(
         _joined(result, measured[result.name], class_index, both)

@@ -9,7 +9,7 @@ from backdoor_gate.catalogue import BY_NAME, FEWEST_COMPARED, DetectorSpec, Side
 from backdoor_gate.records import DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.trigger_facts import Means
 from backdoor_gate.verdict.comparison import expected_of_classes, ordinary
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight, carried_over, looks_at_classes
+from backdoor_gate.verdict.confirm import at_second_sight, looks_at_classes
 from backdoor_gate.verdict.criteria import criteria, index_excess, most_extreme
 from backdoor_gate.verdict.pairs import assess_pairs
 from backdoor_gate.verdict.scales import PAIR_SCALES, Scale, scale_of
@@ -26,7 +26,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
     """Judge one detector.
 
     Args:
-        evidence: what it brought.
+        evidence: what it brought, as `carried_over`.
         required: whether the policy requires it.
         rate: false-block rate of this detector alone, in (0, 0.5].
         max_unmeasured: the policy's share of classes that may be censored.
@@ -38,7 +38,6 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
         return replace(blank, status=Status.NOT_APPLICABLE, reason=evidence.reason, excused=excused)
     if isinstance(evidence, Inconclusive):
         return replace(blank, status=Status.INCONCLUSIVE, reason=evidence.reason, cost=evidence.cost)
-    evidence = carried_over(evidence, WORKING_SUCCESS)
     left_out = () if evidence.screening is None else evidence.screening.left_out
     filled = replace(
         blank,
@@ -98,8 +97,7 @@ def _with_suspects(result: DetectorResult, evidence: Measured, spec: DetectorSpe
     reasons = _reasons(evidence, spec, rate)
     if not reasons:
         return result
-    looks = looks_at_classes(spec.name, evidence.confirmations, evidence.values, WORKING_SUCCESS)
-    left = _reasons(at_second_sight(evidence, looks), spec, rate)
+    looks, left = looks_at_classes(evidence), _reasons(at_second_sight(evidence), spec, rate)
     standing = tuple(k for k in reasons if k in left)
     told = {k: f"{why}; {looks[None, k].words}" if (None, k) in looks else why for k, why in reasons.items()}
     suspects = standing or tuple(reasons)

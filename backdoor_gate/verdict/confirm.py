@@ -12,10 +12,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from backdoor_gate.records import Measured
 
-    from backdoor_gate.records import Measured
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from backdoor_gate.records import Evidence
     from backdoor_gate.trigger_facts import Confirmation
 
     Way = tuple[int | None, int]
@@ -102,42 +104,45 @@ def _second_look(found: Confirmation, first: float, inexplicable: float, least_s
     return SecondLook(max(first, found.strength / STRONGER), found.strength, natural, words)
 
 
-def looks_at_classes(
-    name: str, confirmations: Iterable[Confirmation], values: Sequence[float | None], least_success: float
-) -> dict[Way, SecondLook]:
-    """Return the second looks at triggers that move all other classes, whose strengths are (K,) values."""
-    return second_looks(name, confirmations, {(None, k): value for k, value in enumerate(values)}, least_success)
+def looks_at_classes(evidence: Measured) -> dict[Way, SecondLook]:
+    """Return the second looks at the triggers of a detector that move all other classes."""
+    strengths: dict[Way, float | None] = {(None, k): value for k, value in enumerate(evidence.values)}
+    return second_looks(evidence.detector, evidence.confirmations, strengths, WORKING_SUCCESS)
 
 
-def carried_over(evidence: Measured, least_success: float) -> Measured:
+def all_carried_over(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """Return all evidence of a model as it is judged: what was measured, `carried_over`; the rest as it is."""
+    return tuple(carried_over(each) if isinstance(each, Measured) else each for each in evidence)
+
+
+def carried_over(evidence: Measured) -> Measured:
     """Return the evidence with the second trigger in the place of the first where that is the better one of the two.
 
     Either has worked on images that it had not seen. Each look scales its trigger to the least that works on its own
     half, and now and then that half flatters it: then the first worked only where it was optimised. And now and then
-    a search passes a weak trigger by, and the next one finds it.
+    a search passes a weak trigger by, and the next one finds it. To carry over again changes nothing.
     """
     if evidence.success is None or evidence.pairs:
         return evidence
     values, success = list(evidence.values), list(evidence.success)
     for found in evidence.confirmations:
-        better = _better(found, values[found.target], success[found.target], least_success)
+        better = _better(found, values[found.target], success[found.target])
         if better is not None:
             values[found.target], success[found.target] = better
     return replace(evidence, values=tuple(values), success=tuple(success))
 
 
-def _better(
-    found: Confirmation, value: float | None, first: float | None, least_success: float
-) -> tuple[float, float] | None:
+def _better(found: Confirmation, value: float | None, first: float | None) -> tuple[float, float] | None:
     """Return strength and success of the second trigger where it is the better of the two; None where it is not."""
-    if value is None or first is None or found.strength is None or (found.success or 0.0) < least_success:
+    if value is None or first is None or found.strength is None or (found.success or 0.0) < WORKING_SUCCESS:
         return None
-    strength = found.strength if first < least_success else LUCKIER * found.strength
-    return (strength, found.success or 0.0) if first < least_success or strength < value else None
+    strength = found.strength if first < WORKING_SUCCESS else LUCKIER * found.strength
+    return (strength, found.success or 0.0) if first < WORKING_SUCCESS or strength < value else None
 
 
-def at_second_sight(evidence: Measured, looks: Mapping[Way, SecondLook]) -> Measured:
+def at_second_sight(evidence: Measured) -> Measured:
     """Return the evidence of classes as the second look leaves it: with the new strengths, less what is explained."""
+    looks = looks_at_classes(evidence)
     if not looks or evidence.success is None:
         return evidence
     values, success = list(evidence.values), list(evidence.success)

@@ -5,48 +5,64 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backdoor_gate.records import Status
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS, looks_at_classes
+from backdoor_gate.records import Measured, Status
+from backdoor_gate.verdict.comparison import expected_of_classes
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight
 from backdoor_gate.verdict.control import is_natural
+from backdoor_gate.verdict.limits import Excess
 from backdoor_gate.verdict.scales import SCALES
-from backdoor_gate.verdict.statistics import runner_up
+from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from backdoor_gate.records import DetectorResult
+    from backdoor_gate.records import DetectorResult, Evidence
 
 BORNE_OUT = ("max_margin",)
 """Detectors that block when a trigger bears them out. Statistics of the weights are not among them: they inform."""
 
 
-def corroborate(results: Sequence[DetectorResult]) -> tuple[DetectorResult, ...]:
-    """Make a suspicion without a trigger block where a working trigger of another detector points at the same class."""
-    return tuple(_borne_out(result, results) if result.name in BORNE_OUT else result for result in results)
+def corroborate(results: Sequence[DetectorResult], evidence: Sequence[Evidence]) -> tuple[DetectorResult, ...]:
+    """Make a suspicion without a trigger block where a working trigger of another detector points at the same class.
+
+    Args:
+        results: of all detectors, judged by themselves.
+        evidence: that they were judged by, as `carried_over`.
+    """
+    measured = {each.detector: each for each in evidence if isinstance(each, Measured)}
+    counting = {r.name: measured[r.name] for r in results if r.status is Status.MEASURED}
+    return tuple(_borne_out(result, counting) if result.name in BORNE_OUT else result for result in results)
 
 
-def _borne_out(result: DetectorResult, results: Sequence[DetectorResult]) -> DetectorResult:
+def _borne_out(result: DetectorResult, measured: Mapping[str, Measured]) -> DetectorResult:
     for k in result.suspect_classes:
-        for other in results:
-            if (share := _supporting_share(other, k)) is not None:
-                why = f"{result.reason}; borne out by {other.name}, whose trigger to class {k} works at {share:.2f} "
-                return replace(result, blocking=True, suspect_classes=(k,), reason=why + "of the next class")
+        for name, other in measured.items():
+            found = support(other, k)
+            if found is not None and found.counts:
+                why = f"{result.reason}; borne out by {name}, whose trigger to class {k} {found.words}"
+                return replace(result, blocking=True, suspect_classes=(k,), reason=why)
     return result
 
 
-def _supporting_share(other: DetectorResult, class_index: int) -> float | None:
-    """Return the trigger's share of the next class where it is small enough and works on held-out images."""
-    limit = SCALES[other.name].supports if other.name in SCALES else None
-    if limit is None or other.status is not Status.MEASURED:
+def support(other: Measured, class_index: int) -> Excess | None:
+    """Return by how much another detector's trigger is weaker than one that bears out a large margin.
+
+    Args:
+        other: what the detector brought, as `carried_over`.
+        class_index: of the margin.
+
+    Returns:
+        None where it has no trigger to the class that works at both looks, or one as weak as the images make it.
+    """
+    limit = SCALES[other.detector].supports if other.detector in SCALES else None
+    second = at_second_sight(other)
+    share = share_of_next(second.values, second.success, class_index)
+    if limit is None or share is None:
         return None
-    if other.expected and is_natural(other.per_class[class_index], other.expected[class_index]):
+    expected = expected_of_classes(second)
+    if expected and is_natural(second.values[class_index], expected[class_index]):
         return None
-    looks = looks_at_classes(other.name, other.confirmations, other.per_class, WORKING_SUCCESS)
-    look = looks.get((None, class_index))
-    if look is not None and (look.strength is None or look.natural):
-        return None
-    share = share_of_next(other.per_class, other.success, class_index)
-    return share if share is not None and share <= limit else None
+    return Excess(log_ratio(limit, share), f"works at {share:.2f} of the next class")
 
 
 def share_of_next(
@@ -63,4 +79,4 @@ def share_of_next(
     rival = runner_up(values, class_index)
     if value is None or rival is None or rate is None or rate < WORKING_SUCCESS:
         return None
-    return value / max(rival, 1e-12)
+    return value / max(rival, TINY)

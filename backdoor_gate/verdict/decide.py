@@ -21,6 +21,7 @@ from backdoor_gate.records import (
 from backdoor_gate.verdict.agreement import agree
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.calibration import calibrated
+from backdoor_gate.verdict.confirm import all_carried_over
 from backdoor_gate.verdict.corroborate import corroborate
 from backdoor_gate.verdict.scales import SCALES
 
@@ -43,7 +44,8 @@ def decide(scan: Scan, judgement: Judgement) -> Decision:
     Every required detector must have brought evidence, and exactly once; what is missing, doubled or not of this pack
     makes the scan INCONCLUSIVE.
     """
-    alone = corroborate(_assess_all(scan, judgement))
+    scan = replace(scan, evidence=all_carried_over(scan.evidence))
+    alone = corroborate(_assess_all(scan, judgement), scan.evidence)
     results, found = calibrated(agree(alone, scan.evidence, _index_rate(scan, judgement)), scan, judgement)
     decision = _decision(results, scan, judgement, _rank_reasons(found))
     if found is None:

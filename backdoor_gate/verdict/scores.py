@@ -14,24 +14,15 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.comparison import expected_of_classes
-from backdoor_gate.verdict.confirm import (
-    WORKING_SUCCESS,
-    at_second_sight,
-    carried_over,
-    looks_at_classes,
-    second_looks,
-)
-from backdoor_gate.verdict.control import is_natural
-from backdoor_gate.verdict.corroborate import BORNE_OUT, share_of_next
+from backdoor_gate.verdict.confirm import all_carried_over, at_second_sight, carried_over, second_looks
+from backdoor_gate.verdict.corroborate import BORNE_OUT, support
 from backdoor_gate.verdict.criteria import criteria, index_excess
 from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
 from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
 from backdoor_gate.verdict.pairs import best_map, residuals
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES, pair_scale_of
+from backdoor_gate.verdict.scales import PAIR_SCALES, pair_scale_of
 from backdoor_gate.verdict.screened import completed
-from backdoor_gate.verdict.statistics import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -74,15 +65,16 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
         evidence: of one model, each detector at most once.
         index_rate: as `INDEX_RATE`.
     """
+    evidence = all_carried_over(evidence)
     measured = _measured(evidence)
     scores: dict[str, Score] = {}
     for found in measured:
-        score = detector_score(found, index_rate)
+        score = _score(found, index_rate)
         if score is not None and found.success is None:
             score = _borne_out(score, measured) if found.detector in BORNE_OUT else None
         if score is not None:
             scores[found.detector] = score
-    for class_index, near in agreements(measured, index_rate).items():
+    for class_index, near in agreements(evidence, index_rate).items():
         joint = Score(_bounded(min(near.values()) + math.log(NEAR)), class_index)
         for name in near:
             scores[name] = max(scores.get(name, joint), joint, key=_value)
@@ -95,7 +87,7 @@ def agreements(evidence: Iterable[Evidence], index_rate: float) -> dict[int, dic
     Only searches for what sends all classes to one count, and one of the two has to be replayed on clean images.
 
     Args:
-        evidence: of one model, each detector at most once.
+        evidence: of one model, each detector at most once, as `carried_over`.
         index_rate: as `INDEX_RATE`.
     """
     found: dict[int, dict[str, tuple[float, bool]]] = {}
@@ -117,12 +109,15 @@ def _farthest_two(scored: Mapping[str, tuple[float, bool]]) -> dict[str, float]:
 
 def _measured(evidence: Iterable[Evidence]) -> list[Measured]:
     known = (found for found in evidence if isinstance(found, Measured) and found.detector in BY_NAME)
-    return [completed(carried_over(found, WORKING_SUCCESS)) for found in known]
+    return [completed(found) for found in known]
 
 
 def detector_score(evidence: Measured, index_rate: float = INDEX_RATE) -> Score | None:
     """Return the score of one detector by itself; None where no trigger works, or nothing can be compared."""
-    evidence = completed(carried_over(evidence, WORKING_SUCCESS))
+    return _score(completed(carried_over(evidence)), index_rate)
+
+
+def _score(evidence: Measured, index_rate: float) -> Score | None:
     if evidence.detector in PAIR_SCALES:
         scores = _pair_scores(evidence)
         return min((score for score in scores if score), key=_value) if all(scores) else None
@@ -137,15 +132,9 @@ def _value(score: Score) -> float:
 # ---------------------------------------------------------------------------------------------- classes
 
 
-def _second_sight(evidence: Measured) -> Measured:
-    """Return the evidence as the second look at its triggers leaves it."""
-    looks = looks_at_classes(evidence.detector, evidence.confirmations, evidence.values, WORKING_SUCCESS)
-    return at_second_sight(evidence, looks)
-
-
 def _standing(evidence: Measured, index_rate: float) -> dict[int, float]:
     """Return the score of every class that has one at both looks: the smaller."""
-    first, second = (_class_scores(each, index_rate) for each in (evidence, _second_sight(evidence)))
+    first, second = (_class_scores(each, index_rate) for each in (evidence, at_second_sight(evidence)))
     return {k: min(first[k], second[k]) for k in first if k in second}
 
 
@@ -159,15 +148,8 @@ def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
 
 def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
     """Return what a trigger of another detector leaves of a score without one; None where none works."""
-    support = []
-    for other in map(_second_sight, measured):
-        share = share_of_next(other.values, other.success, score.target)
-        expected = expected_of_classes(other)
-        if expected and is_natural(other.values[score.target], expected[score.target]):
-            continue
-        if other.detector in SCALES and (limit := SCALES[other.detector].supports) is not None and share is not None:
-            support.append(math.log(limit / max(share, TINY)))
-    return Score(_bounded(min(score.value, max(support))), score.target) if support else None
+    found = [each.log_ratio for other in measured if (each := support(other, score.target)) is not None]
+    return Score(_bounded(min(score.value, max(found))), score.target) if found else None
 
 
 # ---------------------------------------------------------------------------------------------- pairs

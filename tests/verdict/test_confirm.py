@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from backdoor_gate.records import Decision, DetectorResult, Evidence, Measured, Scan, Status, Suspicion, Verdict
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, WORKING_SUCCESS, carried_over
+from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, all_carried_over, carried_over
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES
 
@@ -49,7 +49,7 @@ def decided(*evidence: Evidence) -> Decision:
 
 
 def judged(evidence: Measured) -> DetectorResult:
-    return assess(evidence, required=True, rate=0.01, max_unmeasured=0.2)
+    return assess(carried_over(evidence), required=True, rate=0.01, max_unmeasured=0.2)
 
 
 # ---------------------------------------------------------------------------------------------- from all classes to one
@@ -280,7 +280,13 @@ def looked_at_scans(draw: st.DrawFn) -> tuple[Scan, Scan]:
 def without_looks(evidence: Evidence) -> Evidence:
     if not isinstance(evidence, Measured):
         return evidence
-    return replace(carried_over(evidence, WORKING_SUCCESS), confirmations=())
+    return replace(carried_over(evidence), confirmations=())
+
+
+@given(looked_at_scans())
+def test_to_carry_over_again_changes_nothing(both: tuple[Scan, Scan]) -> None:
+    once = all_carried_over(both[1].evidence)
+    assert all_carried_over(once) == once
 
 
 @given(looked_at_scans())
@@ -297,4 +303,6 @@ def test_a_second_look_only_ever_takes_a_block_back(both: tuple[Scan, Scan]) -> 
 
 def assessed(scan: Scan) -> list[DetectorResult]:
     """Judge each detector by itself."""
-    return [assess(evidence, required=False, rate=0.01, max_unmeasured=0.2) for evidence in scan.evidence]
+    return [
+        assess(evidence, required=False, rate=0.01, max_unmeasured=0.2) for evidence in all_carried_over(scan.evidence)
+    ]

@@ -127,7 +127,7 @@ def test_a_margin_counts_for_what_a_trigger_bears_out() -> None:
     assert elsewhere.value < 0
     evidence = (margins, planted("spectral_inversion", 5))
     results = [assess(each, required=True, rate=INDEX_RATE, max_unmeasured=0.2) for each in evidence]
-    assert not corroborate(results)[0].blocking
+    assert not corroborate(results, evidence)[0].blocking
 
 
 def test_weights_alone_have_no_score_that_could_block() -> None:
