@@ -51,7 +51,7 @@ def assess(evidence: Evidence, *, required: bool, rate: float, max_unmeasured: f
         confirmations=evidence.confirmations,
     )
     if spec.name in PAIR_SCALES:
-        return assess_pairs(filled, evidence, max_unmeasured)
+        return assess_pairs(filled, evidence)
     return _judge(filled, completed(evidence), spec, rate, max_unmeasured)
 
 

@@ -10,7 +10,7 @@ from backdoor_gate.verdict.comparison import expected_of_classes
 from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight
 from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.limits import Excess
-from backdoor_gate.verdict.scales import SCALES
+from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS
 from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up
 
 if TYPE_CHECKING:
@@ -54,15 +54,16 @@ def support(other: Measured, class_index: int) -> Excess | None:
     Returns:
         None where it has no trigger to the class that works at both looks, or one as weak as the images make it.
     """
-    limit = SCALES[other.detector].supports if other.detector in SCALES else None
+    if other.detector not in SUPPORTING:
+        return None
     second = at_second_sight(other)
     share = share_of_next(second.values, second.success, class_index)
-    if limit is None or share is None:
+    if share is None:
         return None
     expected = expected_of_classes(second)
     if expected and is_natural(second.values[class_index], expected[class_index]):
         return None
-    return Excess(log_ratio(limit, share), f"works at {share:.2f} of the next class")
+    return Excess(log_ratio(SUPPORTS, share), f"works at {share:.2f} of the next class")
 
 
 def share_of_next(

@@ -186,23 +186,23 @@ def best_map(pairs: Sequence[Pair], found: Residuals) -> tuple[tuple[int, ...], 
     return chosen, float(cost[rows, columns].sum()) / len({pair.source for pair in pairs})
 
 
-def assess_pairs(result: DetectorResult, evidence: Measured, max_unmeasured: float) -> DetectorResult:
+def assess_pairs(result: DetectorResult, evidence: Measured) -> DetectorResult:
     """Judge the pairs of one detector: one that stands out alone, or a map whose pairs do so together.
 
     Args:
         result: with all that is no judgement.
         evidence: what the detector brought.
-        max_unmeasured: the policy's share of pairs that may be censored, where the detector's scale has none.
     """
     pairs = evidence.pairs
     scale = pair_scale_of(evidence)
     result = replace(result, pairs=pairs)
     if not pairs:
         return replace(result, status=Status.INCONCLUSIVE, reason="no pair of classes was measured")
-    allowed = max_unmeasured if scale.max_unmeasured is None else scale.max_unmeasured
     censored = sum(pair.strength is None for pair in pairs)
-    if censored > allowed * len(pairs):
-        reason = f"no trigger was found for {censored} of {len(pairs)} pairs of classes (at most {allowed:.0%})"
+    if censored > scale.max_unmeasured * len(pairs):
+        reason = (
+            f"no trigger was found for {censored} of {len(pairs)} pairs of classes (at most {scale.max_unmeasured:.0%})"
+        )
         return replace(result, status=Status.INCONCLUSIVE, reason=reason)
     found = residuals(pairs, scale.largest, evidence.controls)
     if found is None:

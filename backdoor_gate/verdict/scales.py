@@ -34,7 +34,6 @@ class Scale:
         at_least: such a value of at least this is large whatever the other classes.
         at_least_few: the same where there are too few classes to compare; None: `at_least` then too.
         together: such a value of at least this is large where that of half the classes is.
-        supports: a strength at or below this share of the next class is small enough to bear out a large margin.
         logarithm: whether the outlier index is taken of the values' logarithm (strengths) or of the values (scores
             that are logarithms already).
         max_unmeasured: share of classes that may be censored before the measurement counts as missing; None leaves
@@ -56,7 +55,6 @@ class Scale:
     at_least: float | None = None
     at_least_few: float | None = None
     together: float | None = None
-    supports: float | None = None
     logarithm: bool = True
     outliers: bool = True
     max_unmeasured: float | None = None
@@ -87,6 +85,13 @@ SMALL_SIDE = 28
 """Pixels on a side below which what is no more than `comparable` grows."""
 
 
+SUPPORTS = 0.8
+"""Share of the next class's strength at or below which a trigger is small enough to bear out a large margin."""
+
+SUPPORTING = ("neural_cleanse", "spectral_inversion", "frequency_inversion", "warp_inversion")
+"""Detectors whose triggers bear out a margin, on clean images or on synthetic ones."""
+
+
 def share_of_side(side: int) -> float:
     """Return by what to multiply a limit that is a share of the area: a natural patch grows with the side, about."""
     return min(1.0, USUAL_SIDE / max(side, 1))
@@ -107,7 +112,7 @@ SCALES: dict[str, Scale] = {
         least_apart=6.5,
         logarithm=False,
         outliers=False,
-        of_noise=Scale(above_runner_up=2.2, least_apart=7.5, logarithm=False, outliers=False),
+        of_noise=Scale(above_runner_up=2.2, least_apart=7.5, outliers=False),
     ),
     "neural_cleanse": Scale(
         absolute=0.0085,
@@ -117,7 +122,6 @@ SCALES: dict[str, Scale] = {
         of_control=0.12,
         few_controlled=(0.0085, 0.2),
         comparable=0.02,
-        supports=0.8,
         of_noise=Scale(absolute=0.0085, of_median=0.15, comparable=0.02, outliers=False, areas=True),
         areas=True,
     ),
@@ -127,7 +131,6 @@ SCALES: dict[str, Scale] = {
         of_runner_up=0.45,
         of_control=0.27,
         comparable=0.25,
-        supports=0.8,
         of_noise=Scale(absolute=0.12, outliers=False),
     ),
     "frequency_inversion": Scale(
@@ -135,7 +138,6 @@ SCALES: dict[str, Scale] = {
         of_runner_up=0.3,
         of_control=0.2,
         comparable=0.5,
-        supports=0.8,
         of_noise=Scale(absolute=0.3, outliers=False),
     ),
     "ground_inversion": Scale(of_median=0.25, of_runner_up=0.3, comparable=0.3),
@@ -145,7 +147,6 @@ SCALES: dict[str, Scale] = {
         of_control=0.11,
         few_controlled=(1.6, 0.2),
         comparable=2.2,
-        supports=0.8,
         max_unmeasured=1.0,
     ),
     "generator_inversion": Scale(
@@ -155,10 +156,10 @@ SCALES: dict[str, Scale] = {
 
 
 WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
-    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35, comparable=0.02, supports=0.8),
-    "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.13, supports=0.8),
-    "frequency_inversion": Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5, supports=0.8),
-    "warp_inversion": Scale(absolute=0.4, supports=0.8, max_unmeasured=1.0),
+    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35, comparable=0.02),
+    "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.13),
+    "frequency_inversion": Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5),
+    "warp_inversion": Scale(absolute=0.4, max_unmeasured=1.0),
     "generator_inversion": Scale(of_runner_up=0.3, comparable=0.05, max_unmeasured=1.0),
 }
 """Scales of triggers found on synthetic images, where they differ: there, weak triggers reach every class."""
@@ -184,8 +185,8 @@ class PairScale:
         largest: a stronger trigger is none that an attacker would plant, and counts for neither.
         single: at or below it, at both looks, one pair by itself may count: natural ones, boots and bags or a 7 and a
             9, vary from look to look, and now and then one is as far below the others as a planted one.
-        max_unmeasured: as in `Scale`. Of many classes a quarter of the pairs and more are too far apart for any
-            trigger; beyond half of them nothing is usual.
+        max_unmeasured: share of pairs that may be censored before the measurement counts as missing. Of many classes a
+            quarter of the pairs and more are too far apart for any trigger; beyond half of them nothing is usual.
         areas: as in `Scale`; of `single` alone.
     """
 
@@ -195,7 +196,7 @@ class PairScale:
     largest: float
     single: float
     controlled: float
-    max_unmeasured: float | None = None
+    max_unmeasured: float
     areas: bool = False
 
     def of_side(self, side: int) -> PairScale:
