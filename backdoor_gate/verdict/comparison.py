@@ -32,7 +32,7 @@ class Comparison:
         few: whether there are too few classes to compare: then only absolute limits count.
         of_noise: whether noise leads to it.
         expected: its strength if nothing were planted, see `verdict.control`; None: unknown.
-        natural_from: strength from which it is as weak as the clean images make it; None: unknown.
+        unnatural: see there.
     """
 
     scale: Scale
@@ -41,19 +41,12 @@ class Comparison:
     few: bool
     of_noise: bool
     expected: float | None = None
-    natural_from: float | None = None
+    unnatural: float = math.inf
 
     @property
     def value(self) -> float | None:
         """The class's own."""
         return self.values[self.at]
-
-    @property
-    def unnatural(self) -> float:
-        """Logarithm of how much weaker the class is than the clean images make it; infinite where that is unknown."""
-        if self.value is None or self.natural_from is None:
-            return math.inf
-        return log_ratio(self.natural_from, self.value)
 
     @property
     def natural(self) -> bool:
@@ -68,10 +61,19 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
     values = tuple(evidence.values[k] for k in left)
-    usual, excusing = (_at(expected_of_classes(evidence, least), class_index) for least in (0.0, LEAST_USUAL))
+    usual = _at(expected_of_classes(evidence), class_index)
     own = _of_noise(scale, usual) if of_noise else _of_source(scale, evidence, class_index)
-    natural_from = None if excusing is None else NATURAL * excusing
-    return Comparison(own, values, left.index(class_index), few, of_noise, usual, natural_from)
+    return Comparison(own, values, left.index(class_index), few, of_noise, usual, unnatural(evidence, class_index))
+
+
+def unnatural(evidence: Measured, class_index: int) -> float:
+    """Return the logarithm of how much weaker a class's trigger is than the clean images make it, above 0 if so.
+
+    Infinite where the control does not tell: then nothing is excused. What the control leads one to expect is taken
+    for no less than LEAST_USUAL leaves of it: many planted triggers do not excuse each other.
+    """
+    value, expected = evidence.values[class_index], _at(expected_of_classes(evidence, LEAST_USUAL), class_index)
+    return math.inf if value is None or expected is None else log_ratio(NATURAL * expected, value)
 
 
 def _at(expected: tuple[float | None, ...], class_index: int) -> float | None:

@@ -53,8 +53,3 @@ def expected_strengths(
     ratios = [own / max(control, TINY) for way, (control, own) in both.items() if ordinary is None or way in ordinary]
     usual = max(float(np.median(ratios)), least) if len(ratios) >= FEWEST_COMPARED else 1.0
     return {way: usual * control for way, (control, _) in both.items()}
-
-
-def is_natural(strength: float | None, expected: float | None) -> bool:
-    """Tell whether a trigger is about as weak as the clean images make it; not where either is not known."""
-    return strength is not None and expected is not None and strength >= NATURAL * expected

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Measured, Status
-from backdoor_gate.verdict.comparison import expected_of_classes
+from backdoor_gate.verdict.comparison import unnatural
 from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight
-from backdoor_gate.verdict.control import is_natural
 from backdoor_gate.verdict.limits import Excess
 from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS
 from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up
@@ -47,6 +46,8 @@ def _borne_out(result: DetectorResult, measured: Mapping[str, Measured]) -> Dete
 def support(other: Measured, class_index: int) -> Excess | None:
     """Return by how much another detector's trigger is weaker than one that bears out a large margin.
 
+    As with any trigger, what stands at the second look is judged, and what the first look measured is told.
+
     Args:
         other: what the detector brought, as `carried_over`.
         class_index: of the margin.
@@ -57,13 +58,10 @@ def support(other: Measured, class_index: int) -> Excess | None:
     if other.detector not in SUPPORTING:
         return None
     second = at_second_sight(other)
-    share = share_of_next(second.values, second.success, class_index)
-    if share is None:
+    first_share, share = (share_of_next(each.values, each.success, class_index) for each in (other, second))
+    if first_share is None or share is None or unnatural(second, class_index) <= 0:
         return None
-    expected = expected_of_classes(second)
-    if expected and is_natural(second.values[class_index], expected[class_index]):
-        return None
-    return Excess(log_ratio(SUPPORTS, share), f"works at {share:.2f} of the next class")
+    return Excess(log_ratio(SUPPORTS, share), f"works at {first_share:.2f} of the next class")
 
 
 def share_of_next(

@@ -71,7 +71,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
     for found in measured:
         score = _score(found, index_rate)
         if score is not None and found.success is None:
-            score = _borne_out(score, measured) if found.detector in BORNE_OUT else None
+            score = _borne_out(score, evidence) if found.detector in BORNE_OUT else None
         if score is not None:
             scores[found.detector] = score
     for class_index, near in agreements(evidence, index_rate).items():
@@ -146,10 +146,11 @@ def _class_scores(evidence: Measured, index_rate: float) -> dict[int, float]:
     return {k: _bounded(ratio) for k, ratio in ratios.items() if ratio is not None}
 
 
-def _borne_out(score: Score, measured: Sequence[Measured]) -> Score | None:
+def _borne_out(score: Score, evidence: Iterable[Evidence]) -> Score | None:
     """Return what a trigger of another detector leaves of a score without one; None where none works."""
-    found = [each.log_ratio for other in measured if (each := support(other, score.target)) is not None]
-    return Score(_bounded(min(score.value, max(found))), score.target) if found else None
+    found = [support(each, score.target) for each in evidence if isinstance(each, Measured)]
+    ratios = [each.log_ratio for each in found if each is not None]
+    return Score(_bounded(min(score.value, max(ratios))), score.target) if ratios else None
 
 
 # ---------------------------------------------------------------------------------------------- pairs

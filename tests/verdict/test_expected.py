@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from backdoor_gate.records import DetectorResult, Measured, Verdict
 from backdoor_gate.trigger_facts import Control
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.control import NATURAL, expected_strengths
+from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
-from backdoor_gate.verdict.scores import model_scores
+from backdoor_gate.verdict.scores import Score, model_scores
 
 CLASS = 3
 CONTROLLED = tuple(name for name in INVERSIONS if SCALES[name].of_control is not None)
@@ -86,6 +86,19 @@ def test_a_natural_trigger_bears_out_no_margin() -> None:
     assert found.verdict is Verdict.PASS
     assert "max_margin" in " ".join(found.reasons)
     assert "max_margin" not in model_scores([margin, controlled(trigger, *trigger.values)])
+
+
+@pytest.mark.parametrize(("usual", "blocks"), [(1.1 * LEAST_USUAL, False), (0.4 * LEAST_USUAL, True)])
+def test_triggers_in_most_classes_do_not_excuse_the_one_that_bears_out_a_margin(usual: float, blocks: bool) -> None:
+    """Each is what the median of them leads one to expect; below LEAST_USUAL of the control's that is no excuse."""
+    margins, triggers = [20.0] * 10, [0.03 + 0.001 * k for k in range(10)]  # none small enough to block by itself
+    margins[CLASS], triggers[CLASS] = 50.0, 0.022
+    margin = with_values("max_margin", margins)
+    trigger = controlled(with_values("neural_cleanse", triggers), *[value / usual for value in triggers])
+    assert not judged(trigger).blocking
+    decision = decide(scan_of([margin, trigger]), judgement(("max_margin", "neural_cleanse")))
+    assert (decision.verdict is Verdict.BLOCK) is blocks
+    assert (model_scores([margin, trigger]).get("max_margin", Score(-1.0, CLASS)).value >= 0) is blocks
 
 
 @pytest.mark.parametrize("name", FEW)
