@@ -323,7 +323,7 @@ class DetectorResult:
     artefacts: tuple[Artefact, ...] = ()
     pairs: tuple[Pair, ...] = ()
     shares: tuple[float, ...] = ()
-    """Share of the usual strength that is left of each of `pairs`, see `verdict.pairs`; empty where none is usual."""
+    """Share of the usual strength left of each of `pairs`, see `verdict.pair_residuals`; empty where none is usual."""
     suspect_pairs: tuple[tuple[int, int], ...] = ()
     """(source, target), the most extreme first."""
     confirmations: tuple[Confirmation, ...] = ()

@@ -174,7 +174,7 @@ def scale_of(evidence: Measured) -> Scale:
 
 @dataclass(frozen=True, slots=True)
 class PairScale:
-    """Limits on a pair's share of the usual strength, see `verdict.pairs`.
+    """Limits on a pair's share of the usual strength, see `verdict.pair_residuals`.
 
     Attributes:
         controlled: at or below it one pair counts as planted by its share times its share of what the control leads

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import Measured
-from backdoor_gate.verdict.confirm import all_carried_over, at_second_sight, carried_over, second_looks
+from backdoor_gate.verdict.confirm import all_carried_over, at_second_sight, carried_over
 from backdoor_gate.verdict.corroborate import BORNE_OUT, support
 from backdoor_gate.verdict.criteria import criteria, index_excess
-from backdoor_gate.verdict.pairs import WORKING_SUCCESS as PAIR_SUCCESS
-from backdoor_gate.verdict.pairs import at_second_sight as pairs_at_second_sight
-from backdoor_gate.verdict.pairs import best_map, residuals
+from backdoor_gate.verdict.pair_residuals import best_map, residuals, residuals_at_second_sight
 from backdoor_gate.verdict.references import FARTHEST
 from backdoor_gate.verdict.scales import PAIR_SCALES, pair_scale_of
 from backdoor_gate.verdict.screened import completed
@@ -29,8 +27,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.records import Evidence
     from backdoor_gate.trigger_facts import Pair
-    from backdoor_gate.verdict.confirm import Way
-    from backdoor_gate.verdict.pairs import Residuals
+    from backdoor_gate.verdict.pair_residuals import Residuals
     from backdoor_gate.verdict.scales import PairScale
 
 INDEX_RATE = 0.01 / 3
@@ -163,9 +160,8 @@ def _pair_scores(evidence: Measured) -> tuple[Score | None, ...]:
     found = residuals(pairs, scale.largest, evidence.controls) if pairs else None
     if found is None:
         return (None,)
-    strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in pairs}
-    looks = second_looks(evidence.detector, evidence.confirmations, strengths, PAIR_SUCCESS)
-    return tuple(_pair_score(pairs, each, scale) for each in (found, pairs_at_second_sight(pairs, found, looks, scale)))
+    second = residuals_at_second_sight(evidence, found, scale.largest)
+    return tuple(_pair_score(pairs, each, scale) for each in (found, second))
 
 
 def _pair_score(pairs: Sequence[Pair], found: Residuals, scale: PairScale) -> Score | None:

@@ -20,7 +20,7 @@ from backdoor_gate.scan.session import run_one
 from backdoor_gate.scan.subject import Subject
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
-from backdoor_gate.verdict.pairs import residuals
+from backdoor_gate.verdict.pair_residuals import residuals
 
 SEES = {
     "corruption_probe": "shades",

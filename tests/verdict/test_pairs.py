@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backdoor_gate.records import DetectorResult, Measured, Status
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.pairs import best_map, residuals, slope
+from backdoor_gate.verdict.pair_residuals import best_map, residuals, slope
 from backdoor_gate.verdict.scales import PAIR_SCALES
 from backdoor_gate.verdict.scores import detector_score
 
