@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Measured, Status
 from backdoor_gate.verdict.assess import replayed
-from backdoor_gate.verdict.scores import NEAR, agreements
+from backdoor_gate.verdict.scores import NEAR_LIMIT_FACTOR, agreements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,11 @@ def agree(
         evidence: that they were judged by, as `carried_over`.
         index_rate: false-block rate of each detector's anomaly index alone.
     """
-    near = {k: both for k, both in agreements(evidence, index_rate).items() if min(both.values()) >= -math.log(NEAR)}
+    near = {
+        k: both
+        for k, both in agreements(evidence, index_rate).items()
+        if min(both.values()) >= -math.log(NEAR_LIMIT_FACTOR)
+    }
     if not near or any(result.blocking for result in results):
         return tuple(results)
     class_index = max(near, key=lambda k: min(near[k].values()))
@@ -51,6 +55,6 @@ def _joined(result: DetectorResult, evidence: Measured, class_index: int, both: 
     why = (
         f"class {class_index}: {replayed(evidence, class_index)}, and {result.per_class[class_index]:.4g} "
         f"{result.unit} is within {own:.2f} times of a limit, {other} within {others:.2f} times of one of its own: "
-        f"where they point at one class, two within {NEAR:g} times count"
+        f"where they point at one class, two within {NEAR_LIMIT_FACTOR:g} times count"
     )
     return replace(result, blocking=True, suspect_classes=(class_index,), suspect_pairs=(), reason=why)

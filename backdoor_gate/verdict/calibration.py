@@ -14,7 +14,7 @@ from backdoor_gate.records import Status
 from backdoor_gate.reference_facts import Calibration
 from backdoor_gate.verdict.conformal import (
     FEWEST_ALIKE,
-    Subject,
+    Ranked,
     likely_bound,
     references_needed,
     standing,
@@ -52,14 +52,14 @@ def calibrated(results: Results, scan: Scan, judgement: Judgement) -> tuple[Resu
     if note := judgement.references_unfit or _unlike(references, kind, scan):
         return results, replace(found, note=f"{note}; the shipped limits decide")
     scores = model_scores(scan.evidence)
-    subject = Subject(kind, any(result.blocking for result in results), values_of(scores))
-    stands = standing(subject, [Subject(each.kind, each.blocked, each.scores) for each in references.counted])
+    ranked = Ranked(kind, any(result.blocking for result in results), values_of(scores))
+    stands = standing(ranked, [Ranked(each.kind, each.blocked, each.scores) for each in references.counted])
     found = replace(found, p_value=stands.p_value)
     if found.smallest_rate > judgement.false_block_rate:
         return results, replace(found, note=_too_few(found, judgement.false_block_rate))
     bound = likely_bound(found.references, judgement.false_block_rate)
     found = replace(found, in_force=True, likely_bound=bound)
-    if stands.detector is None or stands.p_value > judgement.false_block_rate or subject.blocked:
+    if stands.detector is None or stands.p_value > judgement.false_block_rate or ranked.blocked:
         return results, found
     return _blocked_by_rank(results, stands.detector, scores[stands.detector], found), found
 
@@ -69,8 +69,8 @@ def _among_ours(results: Results, scan: Scan, ours: References | None) -> Calibr
     kind = Kind(classes=scan.num_classes, shape=scan.input.shape)
     if ours is None or _unlike(ours, kind, scan):
         return None
-    subject = Subject(kind, any(result.blocking for result in results), values_of(model_scores(scan.evidence)))
-    stands = standing(subject, [Subject(each.kind, each.blocked, each.scores) for each in ours.counted])
+    ranked = Ranked(kind, any(result.blocking for result in results), values_of(model_scores(scan.evidence)))
+    stands = standing(ranked, [Ranked(each.kind, each.blocked, each.scores) for each in ours.counted])
     return Calibration(
         references=len(ours.counted),
         excluded=0,

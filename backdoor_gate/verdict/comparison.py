@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import FEWEST_COMPARED
-from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
+from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL_SHARE, expected_strengths
 from backdoor_gate.verdict.scales import Scale, scale_of
 from backdoor_gate.verdict.statistics import log_ratio
 
@@ -73,7 +73,7 @@ def unnatural(evidence: Measured, class_index: int) -> float:
     for no less than LEAST_USUAL leaves of it: many planted triggers do not excuse each other.
     """
     value, expected = evidence.values[class_index], _at(expected_of_classes(evidence, LEAST_USUAL), class_index)
-    return math.inf if value is None or expected is None else log_ratio(NATURAL * expected, value)
+    return math.inf if value is None or expected is None else log_ratio(NATURAL_SHARE * expected, value)
 
 
 def _at(expected: tuple[float | None, ...], class_index: int) -> float | None:

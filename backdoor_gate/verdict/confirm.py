@@ -36,7 +36,7 @@ LUCKIER = 1.25
 LESS_SUCCESS = 0.9
 """Share of the success asked for at first that will do the second time."""
 
-NATURAL = 0.7
+NATURAL_LIKENESS = 0.7
 """Likeness from which a trigger is taken for its class's own features. Planted ones had at most 0.64."""
 
 INEXPLICABLE = {
@@ -97,7 +97,7 @@ def _second_look(found: Confirmation, first: float, inexplicable: float, least_s
         moved = f"{found.success:.0%} of the other half"
         if found.success < least_success:
             return SecondLook(None, None, natural=False, words=f"from another seed it moves only {moved}")
-    natural = found.likeness is not None and found.likeness >= NATURAL and first > inexplicable
+    natural = found.likeness is not None and found.likeness >= NATURAL_LIKENESS and first > inexplicable
     words = f"again {found.strength:.4g} from another seed, {moved}"
     if natural:
         words += f", but it does what real images of the class do (likeness {found.likeness:.2f})"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.verdict.references import Kind
 
-NEAR = math.log(0.5)
+LEAST_COUNTED_SCORE = math.log(0.5)
 """Score from which one counts: a trigger twice as strong as the shipped limits allow. What is weaker evidence than
 that blocks nothing, however far it stands from the references."""
 
@@ -36,7 +36,7 @@ LEAST_SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Ranked:
     """A model as it is ranked.
 
     Attributes:
@@ -64,10 +64,10 @@ class Standing:
     detector: str | None
 
 
-def standing(subject: Subject, references: Sequence[Subject]) -> Standing:
+def standing(model: Ranked, references: Sequence[Ranked]) -> Standing:
     """Rank a model among references."""
-    names, deviations = standardised([*references, subject])
-    farthest = statistics([*references, subject], deviations)
+    names, deviations = standardised([*references, model])
+    farthest = statistics([*references, model], deviations)
     own = deviations[-1]
     leading = names[int(np.argmax(own))] if len(names) and np.isfinite(own).any() else None
     if farthest[-1] == -math.inf:
@@ -75,12 +75,12 @@ def standing(subject: Subject, references: Sequence[Subject]) -> Standing:
     return Standing(float(np.sum(farthest >= farthest[-1])) / len(farthest), leading)
 
 
-def standardised(models: Sequence[Subject]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+def standardised(models: Sequence[Ranked]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return the detectors' names, and how far each model's scores are out.
 
     Returns:
-        (D,) names and (N, D) deviations in robust standard deviations; -inf where a score does not count (NEAR) or
-        there is none.
+        (D,) names and (N, D) deviations in robust standard deviations; -inf where there is no score, or one below
+        LEAST_COUNTED_SCORE.
     """
     names = tuple(sorted({name for model in models for name in model.scores}))
     scores = np.array([[model.scores.get(name, math.nan) for name in names] for model in models])
@@ -97,12 +97,12 @@ def standardised(models: Sequence[Subject]) -> tuple[tuple[str, ...], NDArray[np
             if own.sum() >= FEWEST_ALIKE:
                 centred[own] = values[own] - np.median(values[own])
         spread = max(CONSISTENCY * float(np.median(np.abs(centred[known]))), LEAST_SPREAD)
-        counts = known & (values >= NEAR)
+        counts = known & (values >= LEAST_COUNTED_SCORE)
         deviations[counts, d] = centred[counts] / spread
     return names, deviations
 
 
-def statistics(models: Sequence[Subject], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+def statistics(models: Sequence[Ranked], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the (N,) statistic: the farthest deviation, and infinity for what the shipped limits block."""
     farthest = deviations.max(axis=1, initial=-math.inf)
     return np.where([model.blocked for model in models], math.inf, farthest)
@@ -134,7 +134,7 @@ def likely_bound(references: int, rate: float, confidence: float = 0.95) -> floa
 
 
 def share_bound(hits: int, count: int, confidence: float = 0.95) -> float:
-    """Return the one-sided upper Clopper-Pearson bound of a share; 1 where all or none of none are hits."""
+    """Return the one-sided upper Clopper-Pearson bound of a share, 1 where all cases are hits or there are none."""
     from scipy.stats import beta  # noqa: PLC0415 (as above)
 
     return 1.0 if hits == count else float(beta.ppf(confidence, hits + 1, count - hits))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backdoor_gate.trigger_facts import Control
     from backdoor_gate.verdict.confirm import Way
 
-NATURAL = 0.45
+NATURAL_SHARE = 0.45
 """Share of the expected strength from which a trigger is as weak as the images make it."""
 
 LEAST_USUAL = 0.5

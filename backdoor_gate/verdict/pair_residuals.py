@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backdoor_gate.verdict.confirm import second_looks
-from backdoor_gate.verdict.control import NATURAL, expected_strengths
+from backdoor_gate.verdict.control import NATURAL_SHARE, expected_strengths
 from backdoor_gate.verdict.statistics import CONSISTENCY, TINY, log_ratio
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Residuals:
     def beyond(self, scale: PairScale) -> NDArray[np.float64]:
         """Return by how much each pair is beyond what counts as planted: (P,) logarithms, -inf without a trigger."""
         alone = np.maximum(math.log(scale.alone) - self.values, math.log(scale.apart) - self.apart())
-        unnatural = np.nan_to_num(math.log(NATURAL) - self.of_control, nan=math.inf)
+        unnatural = np.nan_to_num(math.log(NATURAL_SHARE) - self.of_control, nan=math.inf)
         controlled = np.nan_to_num(math.log(scale.controlled) - self.values - self.of_control, nan=-math.inf)
         excuses = np.minimum(unnatural, math.log(scale.single) - self.sizes)
         return np.where(self.works, np.minimum(np.maximum(alone, controlled), excuses), -math.inf)

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from backdoor_gate.verdict.scales import PairScale
 
 INDEX_RATE = 0.01 / 3
-"""False-block rate whose critical anomaly index counts as the limit: the shipped 1 %, shared by three inversions."""
+"""False-block rate whose critical anomaly index counts as the limit. It is the same whatever a policy asks for, and
+however many detectors share that, so that the scores of different scans compare."""
 
-NEAR = 1.15
+NEAR_LIMIT_FACTOR = 1.15
 """Within such a factor of their limits two detectors count if both point at the same class."""
 
 
@@ -72,7 +73,7 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
         if score is not None:
             scores[found.detector] = score
     for class_index, near in agreements(evidence, index_rate).items():
-        joint = Score(_bounded(min(near.values()) + math.log(NEAR)), class_index)
+        joint = Score(_bounded(min(near.values()) + math.log(NEAR_LIMIT_FACTOR)), class_index)
         for name in near:
             scores[name] = max(scores.get(name, joint), joint, key=_value)
     return scores

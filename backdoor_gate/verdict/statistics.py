@@ -85,7 +85,7 @@ def critical_value(classes: int, rate: float) -> float:
     """Return the index that a clean model of so many classes exceeds with probability `rate`.
 
     Args:
-        classes: K ≥ 3.
+        classes: K ≥ FEWEST_COMPARED: of fewer there is no `outlier`.
         rate: in (0, 0.5]; below the smallest tail of the table the value is extrapolated along the last two entries.
     """
     tails, indices = _null(classes)

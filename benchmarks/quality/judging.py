@@ -24,7 +24,7 @@ from backdoor_gate.records import (
 )
 from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.verdict.calibration import values_of
-from backdoor_gate.verdict.conformal import Subject
+from backdoor_gate.verdict.conformal import Ranked
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.references import FARTHEST, Kind
@@ -66,10 +66,10 @@ class Judged:
         return max(self.scores.values(), default=-FARTHEST)
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> Ranked:
         """The network as it is ranked among others."""
         kind = Kind(classes=self.line["num_classes"], shape=_shape(self.line))
-        return Subject(kind, self.blocked, self.scores)
+        return Ranked(kind, self.blocked, self.scores)
 
     def score_of(self, detector: str) -> float | None:
         """Return one detector's score by itself, the lowest where no trigger works; None where it did not measure."""

@@ -11,7 +11,7 @@ from backdoor_gate.records import Decision, Measured, Verdict
 from backdoor_gate.trigger_facts import Confirmation
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import SCALES
-from backdoor_gate.verdict.scores import NEAR, model_scores
+from backdoor_gate.verdict.scores import NEAR_LIMIT_FACTOR, model_scores
 
 TWO = ("corruption_probe", "patch_sweep")
 """Their limits are the same whatever the other classes."""
@@ -56,7 +56,9 @@ def test_nor_do_two_that_point_at_different_classes() -> None:
     assert decided(near(TWO[0], 4), near(TWO[1], 5)).verdict is Verdict.PASS
 
 
-@pytest.mark.parametrize(("within", "verdict"), [(NEAR - 1e-6, Verdict.BLOCK), (NEAR + 1e-6, Verdict.PASS)])
+@pytest.mark.parametrize(
+    ("within", "verdict"), [(NEAR_LIMIT_FACTOR - 1e-6, Verdict.BLOCK), (NEAR_LIMIT_FACTOR + 1e-6, Verdict.PASS)]
+)
 def test_the_farther_one_has_to_be_near(within: float, verdict: Verdict) -> None:
     found = near(TWO[0], within=1.01), near(TWO[1], within=within)
     assert decided(*found).verdict is verdict

@@ -26,7 +26,14 @@ from hypothesis import strategies as st
 from backdoor_gate.records import Decision, DetectorResult, Evidence, Measured, Scan, Status, Suspicion, Verdict
 from backdoor_gate.trigger_facts import Confirmation, Pair
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.confirm import INEXPLICABLE, LUCKIER, NATURAL, STRONGER, all_carried_over, carried_over
+from backdoor_gate.verdict.confirm import (
+    INEXPLICABLE,
+    LUCKIER,
+    NATURAL_LIKENESS,
+    STRONGER,
+    all_carried_over,
+    carried_over,
+)
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES
 
@@ -134,11 +141,11 @@ def natural(name: str, strength: float, likeness: float | None = 0.9) -> Measure
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_the_classs_own_features_are_a_weak_suspicion(name: str) -> None:
     strength = 1.2 * INEXPLICABLE[name]
-    decision = decided(natural(name, strength, NATURAL))
+    decision = decided(natural(name, strength, NATURAL_LIKENESS))
     assert decision.verdict is Verdict.PASS
     assert decision.suspicion is Suspicion.WEAK
     assert decision.reasons[1].endswith("but it does what real images of the class do (likeness 0.70)")
-    assert judged(natural(name, strength, NATURAL - 0.01)).blocking
+    assert judged(natural(name, strength, NATURAL_LIKENESS - 0.01)).blocking
 
 
 @pytest.mark.parametrize("name", INVERSIONS)

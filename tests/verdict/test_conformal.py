@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from backdoor_gate.verdict.conformal import (
     FEWEST_ALIKE,
-    NEAR,
-    Subject,
+    LEAST_COUNTED_SCORE,
+    Ranked,
     likely_bound,
     references_needed,
     share_bound,
@@ -26,7 +26,7 @@ MANY = Kind(classes=43, shape=(3, 32, 32))
 NAMES = ("neural_cleanse", "pair_patch", "warp_inversion")
 
 
-def population(count: int, seed: int, kind: Kind = TEN, shift: float = 0.0) -> list[Subject]:
+def population(count: int, seed: int, kind: Kind = TEN, shift: float = 0.0) -> list[Ranked]:
     """Return clean models: correlated scores, heavy-tailed, one detector mostly without a trigger."""
     random = np.random.default_rng(seed)
     found = []
@@ -36,7 +36,7 @@ def population(count: int, seed: int, kind: Kind = TEN, shift: float = 0.0) -> l
         scores = dict(zip(NAMES, (-0.5 + shift + 0.1 * common + 0.15 * own).tolist(), strict=True))
         if not there:
             del scores["warp_inversion"]
-        found.append(Subject(kind, blocked=scores["neural_cleanse"] > 0, scores=scores))
+        found.append(Ranked(kind, blocked=scores["neural_cleanse"] > 0, scores=scores))
     return found
 
 
@@ -49,14 +49,14 @@ def test_a_clean_model_is_as_rare_as_its_p_value_says(rate: float) -> None:
 def test_two_kinds_are_ranked_on_what_is_left_of_both() -> None:
     """A kind whose scores are all higher stands out for no other reason."""
     models = [*population(40, 0), *population(40, 1, MANY, shift=0.25)]
-    usual = Subject(MANY, blocked=False, scores={"neural_cleanse": -0.25, "pair_patch": -0.25})
+    usual = Ranked(MANY, blocked=False, scores={"neural_cleanse": -0.25, "pair_patch": -0.25})
     assert standing(usual, models).p_value > 0.2
-    assert standing(Subject(TEN, blocked=False, scores=usual.scores), models).p_value < 0.2
+    assert standing(Ranked(TEN, blocked=False, scores=usual.scores), models).p_value < 0.2
 
 
 def test_an_outlier_leads_by_its_detector() -> None:
     models = population(99, 2)
-    found = standing(Subject(TEN, blocked=False, scores={"neural_cleanse": -0.5, "pair_patch": 1.5}), models)
+    found = standing(Ranked(TEN, blocked=False, scores={"neural_cleanse": -0.5, "pair_patch": 1.5}), models)
     blocked = sum(model.blocked for model in models)
     assert found.p_value == pytest.approx((1 + blocked) / 100)
     assert found.detector == "pair_patch"
@@ -64,24 +64,24 @@ def test_an_outlier_leads_by_its_detector() -> None:
 
 def test_what_is_far_from_the_limits_stands_nowhere() -> None:
     """However tight the references are: a trigger within a quarter of the limits is none."""
-    tight = [Subject(TEN, blocked=False, scores={"neural_cleanse": -3.0 + index / 1000}) for index in range(99)]
-    far = Subject(TEN, blocked=False, scores={"neural_cleanse": 2 * NEAR})
-    assert standing(far, tight) == standing(Subject(TEN, blocked=False, scores={}), tight)
+    tight = [Ranked(TEN, blocked=False, scores={"neural_cleanse": -3.0 + index / 1000}) for index in range(99)]
+    far = Ranked(TEN, blocked=False, scores={"neural_cleanse": 2 * LEAST_COUNTED_SCORE})
+    assert standing(far, tight) == standing(Ranked(TEN, blocked=False, scores={}), tight)
     assert standing(far, tight).p_value == 1.0
-    near = Subject(TEN, blocked=False, scores={"neural_cleanse": NEAR / 2})
+    near = Ranked(TEN, blocked=False, scores={"neural_cleanse": LEAST_COUNTED_SCORE / 2})
     assert standing(near, tight).p_value == 0.01
 
 
 @pytest.mark.parametrize("blocked", [0, 1, 5])
 def test_what_the_limits_block_ranks_in_front(blocked: int) -> None:
-    models = [Subject(TEN, blocked=index < blocked, scores={"neural_cleanse": -0.3}) for index in range(99)]
-    found = standing(Subject(TEN, blocked=True, scores={"neural_cleanse": 0.1}), models)
+    models = [Ranked(TEN, blocked=index < blocked, scores={"neural_cleanse": -0.3}) for index in range(99)]
+    found = standing(Ranked(TEN, blocked=True, scores={"neural_cleanse": 0.1}), models)
     assert found.p_value == pytest.approx((1 + blocked) / 100)
 
 
 subjects = st.lists(
     st.builds(
-        Subject,
+        Ranked,
         st.sampled_from([TEN, MANY]),
         st.booleans(),
         st.dictionaries(st.sampled_from(NAMES), st.floats(-6, 6), max_size=3),
@@ -93,7 +93,7 @@ subjects = st.lists(
 
 @settings(deadline=None)
 @given(subjects, st.randoms())
-def test_the_order_of_the_references_does_not_matter(models: list[Subject], random: object) -> None:
+def test_the_order_of_the_references_does_not_matter(models: list[Ranked], random: object) -> None:
     before = standing(models[0], models[1:])
     others = models[1:]
     random.shuffle(others)  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def test_the_order_of_the_references_does_not_matter(models: list[Subject], rand
 
 @settings(deadline=None)
 @given(subjects)
-def test_deviations_are_numbers_or_nothing(models: list[Subject]) -> None:
+def test_deviations_are_numbers_or_nothing(models: list[Ranked]) -> None:
     names, deviations = standardised(models)
     assert deviations.shape == (len(models), len(names))
     assert not np.isnan(deviations).any()
@@ -114,7 +114,7 @@ def test_a_kind_of_its_own_is_centred_on_its_own() -> None:
     models = [*population(FEWEST_ALIKE, 3), *population(FEWEST_ALIKE, 4, MANY, shift=1.0)]
     names, deviations = standardised(models)
     at = names.index("pair_patch")
-    low = np.array([model.scores["pair_patch"] >= NEAR for model in models])
+    low = np.array([model.scores["pair_patch"] >= LEAST_COUNTED_SCORE for model in models])
     assert np.median(deviations[FEWEST_ALIKE:, at]) < np.abs(deviations[low, at]).max()
     assert abs(np.median(deviations[FEWEST_ALIKE:, at])) < 0.5
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backdoor_gate.records import DetectorResult, Measured, Verdict
 from backdoor_gate.trigger_facts import Control
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL, expected_strengths
+from backdoor_gate.verdict.control import LEAST_USUAL, NATURAL_SHARE, expected_strengths
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
 from backdoor_gate.verdict.scores import Score, model_scores
@@ -67,7 +67,7 @@ def test_what_is_weak_by_nature_does_not_block(name: str) -> None:
     """The control is as weak there as the candidate; that it is twice as strong everywhere else changes nothing."""
     evidence = planted(name, CLASS)
     assert judged(evidence).blocking
-    for of_usual, blocks in ((1.05 * NATURAL, False), (0.95 * NATURAL, True)):
+    for of_usual, blocks in ((1.05 * NATURAL_SHARE, False), (0.95 * NATURAL_SHARE, True)):
         usual = [2 * (value or 0.0) for value in evidence.values]
         usual[CLASS] /= of_usual
         result = judged(controlled(evidence, *usual))
