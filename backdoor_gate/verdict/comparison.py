@@ -70,7 +70,7 @@ def unnatural(evidence: Measured, class_index: int) -> float:
     """Return the logarithm of how much weaker a class's trigger is than the clean images make it, above 0 if so.
 
     Infinite where the control does not tell: then nothing is excused. What the control leads one to expect is taken
-    for no less than LEAST_USUAL leaves of it: many planted triggers do not excuse each other.
+    for at least LEAST_USUAL of its own strength: many planted triggers do not excuse each other.
     """
     value, expected = evidence.values[class_index], _at(expected_of_classes(evidence, LEAST_USUAL), class_index)
     return math.inf if value is None or expected is None else log_ratio(NATURAL_SHARE * expected, value)

@@ -13,7 +13,7 @@ from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS
 from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from backdoor_gate.records import DetectorResult, Evidence
 
@@ -28,17 +28,17 @@ def corroborate(results: Sequence[DetectorResult], evidence: Sequence[Evidence])
         results: of all detectors, judged by themselves.
         evidence: that they were judged by, as `carried_over`.
     """
-    measured = {each.detector: each for each in evidence if isinstance(each, Measured)}
-    counting = {r.name: measured[r.name] for r in results if r.status is Status.MEASURED}
-    return tuple(_borne_out(result, counting) if result.name in BORNE_OUT else result for result in results)
+    names = {result.name for result in results if result.status is Status.MEASURED}
+    measured = [each for each in evidence if isinstance(each, Measured) and each.detector in names]
+    return tuple(_borne_out(result, measured) if result.name in BORNE_OUT else result for result in results)
 
 
-def _borne_out(result: DetectorResult, measured: Mapping[str, Measured]) -> DetectorResult:
+def _borne_out(result: DetectorResult, measured: Sequence[Measured]) -> DetectorResult:
     for k in result.suspect_classes:
-        for name, other in measured.items():
+        for other in measured:
             found = support(other, k)
             if found is not None and found.counts:
-                why = f"{result.reason}; borne out by {name}, whose trigger to class {k} {found.words}"
+                why = f"{result.reason}; borne out by {other.detector}, whose trigger to class {k} {found.words}"
                 return replace(result, blocking=True, suspect_classes=(k,), reason=why)
     return result
 
