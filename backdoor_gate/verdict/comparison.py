@@ -100,6 +100,8 @@ def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float |
         evidence: with its controls.
         least: as in `expected_strengths`.
     """
+    if not evidence.controls:
+        return ()
     strengths: dict[Way, float | None] = {(None, k): value for k, value in enumerate(evidence.values)}
     drawn = None if evidence.screening is None else {(None, k) for k in evidence.screening.drawn}
     found = expected_strengths(strengths, evidence.controls, drawn, least)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ from evidence import judgement, scan_of
 
 from backdoor_gate.records import Measured, Status, Verdict
 from backdoor_gate.trigger_facts import Pair, Screening
+from backdoor_gate.verdict import assess as assessing
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.coverage import coverage
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scores import detector_score
 from backdoor_gate.verdict.screened import completed
+
+if TYPE_CHECKING:
+    from backdoor_gate.verdict.comparison import Comparison
 
 CLASSES, SEARCHED, DRAWN = 1_000, 100, 25
 TARGET = 123
@@ -105,3 +110,15 @@ def test_sources_are_left_out_by_name() -> None:
     assert any(
         "900 of 1000 source classes" in line for line in coverage(decision.detectors, clean_data=True).not_tested
     )
+
+
+def test_only_classes_that_were_searched_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, calls = assessing.compared, list[int]()
+
+    def counted(evidence: Measured, class_index: int) -> Comparison:
+        calls.append(class_index)
+        return compared(evidence, class_index)
+
+    monkeypatch.setattr(assessing, "compared", counted)
+    assert decide(scan_of([screened(whole(0.001))], classes=CLASSES), judgement()).verdict is Verdict.BLOCK
+    assert 0 < len(calls) <= 2 * SEARCHED  # a look at every other class each: of very many classes that takes minutes
