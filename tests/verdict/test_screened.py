@@ -11,7 +11,7 @@ from evidence import judgement, scan_of
 
 from backdoor_gate.records import Measured, Status, Verdict
 from backdoor_gate.trigger_facts import Pair, Screening
-from backdoor_gate.verdict import assess as assessing
+from backdoor_gate.verdict import criteria
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.coverage import coverage
 from backdoor_gate.verdict.decide import decide
@@ -113,12 +113,12 @@ def test_sources_are_left_out_by_name() -> None:
 
 
 def test_only_classes_that_were_searched_are_compared_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared, calls = assessing.compared, list[int]()
+    compared, calls = criteria.compared, list[int]()
 
     def counted(evidence: Measured, class_index: int) -> Comparison:
         calls.append(class_index)
         return compared(evidence, class_index)
 
-    monkeypatch.setattr(assessing, "compared", counted)
+    monkeypatch.setattr(criteria, "compared", counted)
     assert decide(scan_of([screened(whole(0.001))], classes=CLASSES), judgement()).verdict is Verdict.BLOCK
-    assert 0 < len(calls) <= 2 * SEARCHED  # a look at every other class each: of very many classes that takes minutes
+    assert 0 < len(calls) <= 4 * SEARCHED  # a look at every other class each: of very many classes that takes minutes
