@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from backdoor_gate.candidate_facts import Registration
 from backdoor_gate.errors import GateError, RegistryReadError, UsageError
 from backdoor_gate.patience import patience
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def tracking_uri(given: str | None) -> str:
 
 def redacted(uri: str) -> str:
     """Return a URI without the user name and password it may hold, in printable ASCII."""
-    return ascii(re.sub(r"//[^/@]*@", "//***@", uri))[1:-1]
+    return one_line(re.sub(r"//[^/@]*@", "//***@", uri), None, ascii_only=True)
 
 
 @contextmanager

@@ -100,6 +100,8 @@ def ours(*parts: str) -> tuple[str, ...]:
 
 RECORDS = ("records", "candidate_facts", "illustrations", "trigger_facts", "reference_facts")
 """The frozen values that travel through the house."""
+INTAKE = ("untrusted", "strict_yaml")
+"""Tools of every room for text and files that it did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ JOINERS = ours("audit", "lifecycle", "doctor", "api")
 RULES = (
     Rule("errors imports nothing of ours", (NAME,), ours("errors"), but_may=ours("errors")),
     Rule("catalogue imports only errors", (NAME,), ours("catalogue"), but_may=ours("catalogue", "errors")),
+    Rule(
+        "what takes untrusted text in imports only errors",
+        (NAME,),
+        ours(*INTAKE),
+        but_may=ours("errors", *INTAKE),
+    ),
     Rule(
         "records imports only errors and catalogue",
         (NAME,),
@@ -189,6 +197,7 @@ def test_imports_run_one_way(rule: Rule) -> None:
 BREAKS = {
     "errors imports nothing of ours": ("errors.py", "from backdoor_gate import records"),
     "catalogue imports only errors": ("catalogue.py", "from . import records"),
+    "what takes untrusted text in imports only errors": ("untrusted.py", "from . import records"),
     "records imports only errors and catalogue": ("records.py", "import backdoor_gate.policy"),
     "the worker knows no source, publisher, report, verdict or policy": ("worker/launch.py", "from ..sources import x"),
     "only the worker's child side imports scan": ("worker/launch.py", "from backdoor_gate.scan import session"),

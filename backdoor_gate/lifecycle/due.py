@@ -14,6 +14,7 @@ from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.records import Verdict
 from backdoor_gate.units import format_duration
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,7 +113,7 @@ class Reviewer:
 
 def _check_conclusive(statement: Statement) -> None:
     if statement.verdict not in _VERDICTS - {Verdict.INCONCLUSIVE}:
-        raise NotVerifiedError(f"the last scan was {ascii(statement.verdict)[1:-1][:40]}")
+        raise NotVerifiedError(f"the last scan was {one_line(statement.verdict, 40, ascii_only=True)}")
 
 
 def _finding(statement: Statement) -> Finding:

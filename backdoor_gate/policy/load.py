@@ -19,6 +19,7 @@ from backdoor_gate.settings import settings_of
 from backdoor_gate.sources import is_artifact
 from backdoor_gate.strict_yaml import MAX_BYTES, Document, StrictYamlError, core_scalar, read
 from backdoor_gate.units import parse_duration, parse_size
+from backdoor_gate.untrusted import one_line
 from backdoor_gate.verdict.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def _dotted(keys: tuple[str | int, ...]) -> str:
 
 
 def _visible(key: str) -> str:
-    return key[:60] if key.isascii() and key.isprintable() else ascii(key[:60])
+    shown = one_line(key, 60, ascii_only=True)
+    return shown if key.isascii() and key.isprintable() else f"'{shown}'"
 
 
 def _statement(detail: ErrorDetails) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backdoor_gate import __version__
 from backdoor_gate.errors import OutputError
 from backdoor_gate.mlflow_client import GATE_SAYS, Connection, conversation
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class MlflowPublisher(Connection):
             OutputError: the statement is too long, a tag could not be written, another scan has taken over, or the
                 read-back differs.
         """
-        tags = {key: _clean(value) for key, value in result_tags(report, self.report).items()}
+        tags = {key: one_line(value, MAX_VALUE) for key, value in result_tags(report, self.report).items()}
         if statement := self.sign and self.sign(report):
             tags[STATEMENT] = statement
         with conversation(reference.uri, OutputError):
@@ -73,7 +74,7 @@ class MlflowPublisher(Connection):
     def _check_ours(self, reference: Reference, scan_id: str) -> None:
         verdict = self._tags(reference).get(VERDICT)
         if verdict != _pending(scan_id):
-            other = f"another scan ({_clean(str(verdict))[:80]}) has taken over"
+            other = f"another scan ({one_line(str(verdict), 80)}) has taken over"
             raise OutputError(other, where=reference.uri, hint="run one gate per version at a time")
 
     def _writing_to(self, reference: Reference) -> Any:
@@ -136,8 +137,3 @@ def result_tags(report: AuditReport, location: str | None) -> dict[str, str]:
 
 def _pending(scan_id: str) -> str:
     return f"pending:{scan_id}"
-
-
-def _clean(value: str) -> str:
-    """Return a value as printable text of bounded length, whatever else it holds escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in value)[:MAX_VALUE]

@@ -1,6 +1,7 @@
-"""The one sanitiser. Names, reasons and tags come from the candidate: every sink shows them through this module.
+"""What reports show of untrusted text: names, reasons and tags come from the candidate, and each sink has its helper.
 
-`clean` makes any string a single visible line; the helpers below it add what one sink needs on top.
+`clean` makes any string a single visible line; the helpers below it add what one sink needs on top. Messages and tags
+take `untrusted.one_line`, which is stricter: joiners and rare spaces, which some scripts need, stay in a report.
 """
 
 from __future__ import annotations

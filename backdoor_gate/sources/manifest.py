@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from backdoor_gate.candidate_facts import FileEntry
 from backdoor_gate.errors import RefusedError, UsageError
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,8 +75,7 @@ class Budget:
 
 def shown(name: str) -> str:
     """Return a name of unknown origin as at most 120 plain ASCII characters, everything else escaped."""
-    text = ascii(name)[1:-1]
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return one_line(name, 120, ascii_only=True)
 
 
 def regular_files(root: Path, *, single_links: bool = True) -> Iterator[TreeFile]:

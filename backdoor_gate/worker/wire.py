@@ -15,6 +15,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,8 +63,7 @@ def plain(text: str, limit: int = MAX_TEXT) -> str:
     Control, format, surrogate and separator characters become escapes such as `\x1b`; the markers that make a build
     log run commands (`##[` anywhere, `::` in front) are broken by a backslash. Applying it twice changes nothing.
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
-    shown = shown.replace("##[", "##\\[")
+    shown = one_line(text, limit).replace("##[", "##\\[")
     if shown.startswith("::"):
         shown = "\\" + shown
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -9,6 +9,7 @@ from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.publishers.attestation.dsse import unseal
 from backdoor_gate.publishers.attestation.statement import VERIFIER, Statement, decode, precise
 from backdoor_gate.records import Verdict
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def check_verdict_tag(verdict: str | None) -> None:
     if not verdict:
         raise NotVerifiedError("no verdict: it was never scanned, or its tags were removed", hint=_SCAN)
     if verdict.startswith("pending:"):
-        scan_id = ascii(verdict.removeprefix("pending:"))[1:-1][:40]
+        scan_id = one_line(verdict.removeprefix("pending:"), 40, ascii_only=True)
         raise NotVerifiedError(f"pending: scan {scan_id} has not finished", hint="wait for it, or scan again")
 
 
@@ -64,7 +65,7 @@ def check_origin(statement: Statement, resource: str | None) -> None:
     if statement.verifier != VERIFIER:
         raise NotVerifiedError(f"the statement was made by another verifier: {statement.verifier!a:.80}", hint=_AGAIN)
     if resource is not None and statement.resource != resource:
-        what = f"the statement is about {ascii(statement.resource)[1:-1][:120]}, not about this version"
+        what = f"the statement is about {one_line(statement.resource, 120, ascii_only=True)}, not about this version"
         raise NotVerifiedError(what, hint="tags are copied with a version; scan this one")
 
 
@@ -134,7 +135,9 @@ def check_tag_agrees(statement: Statement, verdict: str | None) -> None:
         NotVerifiedError: it says something else.
     """
     if verdict is not None and verdict != statement.verdict:
-        what = f"the verdict tag says {ascii(verdict)[1:-1][:40]}, the signed statement {statement.verdict}"
+        what = (
+            f"the verdict tag says {one_line(verdict, 40, ascii_only=True)}, the signed statement {statement.verdict}"
+        )
         raise NotVerifiedError(what, hint=_AGAIN)
 
 
@@ -151,5 +154,5 @@ def check_current(statement: Statement, verdict: str | None, now: datetime) -> N
     """
     check_dates(statement, now)
     if statement.result != "PASSED" or statement.verdict != Verdict.PASS:
-        raise NotVerifiedError(f"the result is {ascii(statement.verdict)[1:-1][:40]}, not PASS")
+        raise NotVerifiedError(f"the result is {one_line(statement.verdict, 40, ascii_only=True)}, not PASS")
     check_tag_agrees(statement, verdict)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError
+from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,8 +18,7 @@ _TENSOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,255}")
 
 def shown(text: str, limit: int = 80) -> str:
     """Return a name of the candidate's as one printable line of at most `limit` characters."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
-    return line if len(text) <= limit and len(line) <= limit else line[: limit - 1] + "…"
+    return one_line(text, limit)
 
 
 def check_tensor_names(names: Collection[str], where: str) -> None:
