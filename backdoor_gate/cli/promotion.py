@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.cli.exits import emit
 from backdoor_gate.cli.options import data_option, policy_option, tracking_option
 from backdoor_gate.errors import UsageError
@@ -84,12 +85,8 @@ def _claim(policy_file: Path, data: str | None, envelope: str | None) -> Claim:
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE).decode("ascii", "replace").rstrip("\n")
-    except OSError as error:
-        hint = "write one with 'backdoor-gate scan --statement FILE'"
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+    content = read_bounded(path, _MAX_FILE, hint="write one with 'backdoor-gate scan --statement FILE'")
+    return content.decode("ascii", "replace").rstrip("\n")
 
 
 def _said(verified: Verified, what: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
@@ -37,15 +38,7 @@ def load(path: Path) -> Policy:
     Raises:
         UsageError: it cannot be read, or breaks a rule of the format.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError("not a regular file", where=str(path), hint="name the policy's YAML file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot be read: {reason}", where=str(path), hint=_INIT) from error
-    return parse(content, path)
+    return parse(read_bounded(path, MAX_BYTES, hint=_INIT, unfit="name the policy's YAML file"), path)
 
 
 def parse(content: bytes, path: Path) -> Policy:

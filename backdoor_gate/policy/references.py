@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.errors import UsageError
 from backdoor_gate.verdict.references import HINT, MAX_BYTES, References, digest, parse, shipped
 
@@ -38,12 +39,5 @@ def read(path: Path) -> tuple[References, str]:
     Raises:
         UsageError: there is no such file, it is too large, or it holds no references of this version.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError("not a regular file", where=str(path), hint=HINT)
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot be read: {what}", where=str(path), hint=HINT) from error
+    content = read_bounded(path, MAX_BYTES, hint=HINT)
     return parse(content, str(path)), digest(content)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.errors import UsageError
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.json_v1 import SCHEMA_VERSION, ReportV1
@@ -25,15 +26,7 @@ def read(path: Path) -> ReportV1:
     Raises:
         UsageError: there is no such file, it is too large, or it is no report of this version.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot be read: {what}", where=str(path), hint="name a report in JSON") from error
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"larger than {MAX_BYTES >> 20} MiB", where=str(path), hint="name a report in JSON")
-    return parse(content, str(path))
+    return parse(read_bounded(path, MAX_BYTES, hint="name a report in JSON"), str(path))
 
 
 def parse(content: bytes, where: str) -> ReportV1:

@@ -397,7 +397,7 @@ def test_other_keys_are_refused(tmp_path: Path) -> None:
         "encrypted": pem(ed25519.Ed25519PrivateKey.generate(), b"password"),
         "public": keys.create(tmp_path / "gate.key").public.pem(),
         "empty": b"",
-        "long": b"x" * 10_000,
+        "long": b"x" * 4096,
     }
     for name, content in wrong.items():
         path = tmp_path / name
@@ -407,6 +407,11 @@ def test_other_keys_are_refused(tmp_path: Path) -> None:
     for name in ("rsa", "empty", "long", "gate.key"):
         with pytest.raises(UsageError, match="not an unencrypted ed25519 public key"):
             keys.load_public(tmp_path / name)
+    (tmp_path / "longer").write_bytes(b"x" * 10_000)
+    with pytest.raises(UsageError, match="longer: larger than 4 KiB"):
+        keys.load_private(str(tmp_path / "longer"))
+    with pytest.raises(UsageError, match="longer: larger than 4 KiB"):
+        keys.load_public(tmp_path / "longer")
 
 
 def test_a_key_that_is_no_file_is_a_usage_error(tmp_path: Path) -> None:

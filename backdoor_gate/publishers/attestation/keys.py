@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.errors import OutputError, UsageError
 
 FROM_ENVIRONMENT = "env:"
@@ -77,7 +78,8 @@ def load_private(place: str) -> SigningKey:
     Raises:
         UsageError: there is none, or it is no unencrypted ed25519 key.
     """
-    content = _variable(place) if place.startswith(FROM_ENVIRONMENT) else _content(Path(place))
+    from_file = not place.startswith(FROM_ENVIRONMENT)
+    content = read_bounded(Path(place), MAX_PEM, hint=_MAKE_ONE) if from_file else _variable(place)
     try:
         key = serialization.load_pem_private_key(content, password=None)
     except Exception:  # what the library says may quote what it read
@@ -93,7 +95,7 @@ def load_public(path: Path) -> PublicKey:
     Raises:
         UsageError: there is none, or it is no ed25519 key.
     """
-    content = _content(path)
+    content = read_bounded(path, MAX_PEM, hint=_MAKE_ONE)
     try:
         key = serialization.load_pem_public_key(content)
     except Exception as error:
@@ -178,16 +180,6 @@ def _variable(place: str) -> bytes:
         hint = "set it to the content of the key file, or scan with --no-publish"
         raise UsageError("the environment variable is not set", where=place, hint=hint)
     return value.encode("utf-8", "surrogateescape")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise UsageError("not a regular file", where=str(path), hint=_MAKE_ONE)
-        with path.open("rb") as file:
-            return file.read(MAX_PEM + 1)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=_MAKE_ONE) from error
 
 
 def _no_key(place: str, half: str) -> UsageError:
