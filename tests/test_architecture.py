@@ -100,7 +100,7 @@ def ours(*parts: str) -> tuple[str, ...]:
 
 RECORDS = ("records", "candidate_facts", "illustrations", "trigger_facts", "reference_facts")
 """The frozen values that travel through the house."""
-INTAKE = ("untrusted", "bounded_files", "strict_yaml")
+INTAKE = ("untrusted", "bounded_files", "strict_json", "strict_yaml")
 """Tools of every room for text and files that it did not write."""
 
 

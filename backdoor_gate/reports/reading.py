@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from backdoor_gate import strict_json
 from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.errors import UsageError
 from backdoor_gate.records import Verdict
@@ -37,8 +37,8 @@ def parse(content: bytes, where: str) -> ReportV1:
     """
     hint = "write one with 'backdoor-gate scan MODEL --report json=PATH'"
     try:
-        document = json.loads(content, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        document = strict_json.parse(content)
+    except strict_json.JsonError as error:
         raise UsageError("not JSON", where=where, hint=hint) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
@@ -58,7 +58,3 @@ def parse(content: bytes, where: str) -> ReportV1:
 @cache
 def _adapter() -> TypeAdapter[ReportV1]:
     return TypeAdapter(ReportV1)
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")

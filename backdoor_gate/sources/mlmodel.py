@@ -7,13 +7,12 @@ name the same one, and the worker measures no file that lies elsewhere. MLflow's
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from backdoor_gate import strict_yaml
+from backdoor_gate import strict_json, strict_yaml
 from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.sources.manifest import open_regular, regular_files, shown
@@ -181,8 +180,8 @@ def _tensor(text: object) -> TensorSignature | None:
     if text is None:
         return None
     try:
-        specs = json.loads(str(text), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        specs = strict_json.parse(str(text))
+    except strict_json.JsonError as error:
         raise RefusedError("signature is not valid JSON", where=_NAME) from error
     if (
         not isinstance(specs, list)
@@ -211,14 +210,3 @@ def _dtype(value: object) -> str:
     if not isinstance(value, str) or not _DTYPE.fullmatch(value):
         raise RefusedError("signature is not valid: 'dtype' is not a type name", where=_NAME)
     return value
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise ValueError("duplicate key")
-    return mapping
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -6,10 +6,11 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from backdoor_gate import strict_json
 from backdoor_gate.catalogue import BY_NAME, PACK_VERSION
 from backdoor_gate.errors import UsageError
 
@@ -138,8 +139,8 @@ def parse(content: bytes, where: str) -> References:
     if len(content) > MAX_BYTES:
         raise UsageError(f"larger than {MAX_BYTES >> 20} MiB", where=where, hint=HINT)
     try:
-        document = json.loads(content, object_pairs_hook=_no_key_twice)
-    except (ValueError, RecursionError) as error:
+        document = strict_json.parse(content)
+    except strict_json.JsonError as error:
         raise UsageError("not JSON", where=where, hint=HINT) from error
     told = isinstance(document, dict) and document.get("format") == References.model_fields["format"].default
     if not told:
@@ -153,12 +154,6 @@ def parse(content: bytes, where: str) -> References:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(ascii(part).strip("'")[:60] for part in first["loc"])
         raise UsageError(f"not valid: {place}: {first['msg']}"[:300], where=where, hint=HINT) from error
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
 
 
 @cache

@@ -7,14 +7,13 @@ that is a `WorkerError` "malformed result: <rule>".
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 import struct
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import WorkerError
+from backdoor_gate.strict_json import DuplicateNameError, JsonError, NotFiniteError, parse
 from backdoor_gate.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -144,16 +143,14 @@ def strict_json(payload: bytes) -> object:
     """
     _check_containers(payload)
     try:
-        return json.loads(
-            payload.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_short_integer,
-        )
+        return parse(payload.decode("utf-8"), integer=_short_integer, check=_check_keys)
     except UnicodeDecodeError:
         raise malformed("not UTF-8") from None
-    except json.JSONDecodeError:
+    except DuplicateNameError:
+        raise malformed("duplicate key") from None
+    except NotFiniteError:
+        raise malformed("number is not finite") from None
+    except JsonError:
         raise malformed("not JSON") from None
 
 
@@ -171,24 +168,9 @@ def _check_containers(payload: bytes) -> None:
             raise malformed("more lists and mappings than a result of its size has")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise malformed("duplicate key")
+def _check_keys(found: dict[str, object]) -> None:
     if len(found) > _MAX_KEYS or not all(key.isascii() for key in found):
         raise malformed("unknown keys")
-    return found
-
-
-def _refuse_constant(_: str) -> object:
-    raise malformed("number is not finite")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise malformed("number is not finite")
-    return value
 
 
 def _short_integer(text: str) -> int:

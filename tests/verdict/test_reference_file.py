@@ -80,7 +80,7 @@ def model(**changes: Any) -> bytes:
         (changed(data="mixed"), "not valid: data: "),
         (changed(models=[json.loads(render(FILE))["models"][0]] * 2), "a model is listed twice"),
         (model(scores={"neural_cleanse": 1e9}), "not valid: models.0.scores.neural_cleanse: "),
-        (model(scores={"neural_cleanse": float("nan")}), "not valid: "),
+        (model(scores={"neural_cleanse": float("nan")}), "not JSON"),
         (model(scores={"neural_cleanse": None}), "not valid: models.0.scores.neural_cleanse: "),
         (model(digest="sha256:0"), "not valid: models.0.digest: "),
         (model(blocked=0), "not valid: models.0.blocked: "),

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from backdoor_gate import strict_json
 from backdoor_gate.errors import RefusedError
-from backdoor_gate.scan.loading import strict_json
 from backdoor_gate.scan.loading.naming import check_tensor_names, shown
 from backdoor_gate.scan.loading.tensors import (
     MAX_DIMENSIONS,

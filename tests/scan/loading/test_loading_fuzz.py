@@ -17,8 +17,9 @@ from support.forging import FORMATS, exported, members, saved, zipped
 from support.mutations import Changes, edited, edits, replaced
 from support.small_networks import SHAPE, Normed, Transformer
 
+from backdoor_gate import strict_json
 from backdoor_gate.errors import GateError
-from backdoor_gate.scan.loading import load, pickles, strict_json
+from backdoor_gate.scan.loading import load, pickles
 from backdoor_gate.scan.loading.pt2.expressions import check_expression
 
 SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backdoor_gate import strict_json
 from backdoor_gate.errors import RefusedError
-from backdoor_gate.scan.loading import strict_json
 from backdoor_gate.scan.loading.naming import shown
 
 if TYPE_CHECKING:
