@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from backdoor_gate import __version__, prerequisites
 from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.catalogue import PACK_VERSION
-from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError
+from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError, worst
 from backdoor_gate.policy.references import judgement_with_references
 from backdoor_gate.records import Architecture, AuditReport, Job
 from backdoor_gate.sources import is_artifact
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from backdoor_gate.sources.interface import Source
 
 P = ParamSpec("P")
-
-WORST_FIRST = (1, 3, 4, 6, 5, 70, 2, 0)
-"""Exit codes by severity: what the worst of several models or faults is."""
-
-
-def worst(codes: Iterable[int]) -> int:
-    """Return the most severe of several exit codes; an unknown one counts as an internal error."""
-    return min((code if code in WORST_FIRST else 70 for code in codes), key=WORST_FIRST.index, default=2)
 
 
 @dataclass(frozen=True, slots=True)

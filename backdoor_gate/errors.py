@@ -14,7 +14,44 @@ GateError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ExitCode(IntEnum):
+    """How the program ends, as the contract has it."""
+
+    OK = 0
+    BLOCKED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNMEASURED = 4
+    UNWRITTEN = 5
+    NOT_VERIFIED = 6
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+WORST_FIRST = (
+    ExitCode.BLOCKED,
+    ExitCode.REFUSED,
+    ExitCode.UNMEASURED,
+    ExitCode.NOT_VERIFIED,
+    ExitCode.UNWRITTEN,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.OK,
+)
+"""By severity: what the worst of several models or faults is."""
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the most severe of several exit codes; an unknown one counts as an internal error."""
+    known = (ExitCode(code) if code in WORST_FIRST else ExitCode.INTERNAL for code in codes)
+    return min(known, key=WORST_FIRST.index, default=ExitCode.USAGE)
 
 
 class GateError(Exception):
@@ -26,7 +63,7 @@ class GateError(Exception):
         hint: what the user should do next, as an imperative ("write it as 'threshold'").
     """
 
-    exit_code: ClassVar[int] = 70
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -44,19 +81,19 @@ class GateError(Exception):
 class UsageError(GateError):
     """The call, the policy or the clean data is wrong: nothing was judged."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class RefusedError(GateError):
     """The candidate's bytes are not acceptable: format, malformed content, unsafe path."""
 
-    exit_code = 3
+    exit_code = ExitCode.REFUSED
 
 
 class UnmeasuredError(GateError):
     """A required measurement is missing, so there is no verdict to give but INCONCLUSIVE."""
 
-    exit_code = 4
+    exit_code = ExitCode.UNMEASURED
 
 
 class RegistryReadError(UnmeasuredError):
@@ -70,10 +107,10 @@ class WorkerError(UnmeasuredError):
 class OutputError(GateError):
     """The verdict stands, but a report or the registry could not be written."""
 
-    exit_code = 5
+    exit_code = ExitCode.UNWRITTEN
 
 
 class NotVerifiedError(GateError):
     """There is no valid, current verdict for exactly these bytes."""
 
-    exit_code = 6
+    exit_code = ExitCode.NOT_VERIFIED

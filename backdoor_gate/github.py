@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backdoor_gate.errors import ExitCode
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports import text
 
-INTERNAL_ERROR = 70
-PASS_CODES = (0, 5)
-"""The only exit codes beside which a report that says PASS is believed: 5 is a PASS that was not written everywhere."""
+PASS_CODES = (ExitCode.OK, ExitCode.UNWRITTEN)
+"""The only exit codes beside which a report that says PASS is believed: a PASS may not have been written everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: the scan's exit code and the path of its JSON report.
     """
-    code = INTERNAL_ERROR
+    code: int = ExitCode.INTERNAL
     try:
         code = int(arguments[0])
         outputs = read_outputs(code, Path(arguments[1]))
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         # Left to Python, any fault would end with 1, which says BLOCK.
         sys.stderr.write(f"backdoor-gate action: the outputs could not be set: {error!r}\n")
-        return code or INTERNAL_ERROR
+        return code or ExitCode.INTERNAL
 
 
 def _append(variable: str, content: str) -> None:

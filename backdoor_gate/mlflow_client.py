@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from backdoor_gate.candidate_facts import Registration
-from backdoor_gate.errors import GateError, RegistryReadError, UsageError
+from backdoor_gate.errors import ExitCode, GateError, RegistryReadError, UsageError
 from backdoor_gate.patience import patience
 from backdoor_gate.untrusted import one_line
 
@@ -223,5 +223,5 @@ def _explained(error: Exception, where: str, failure: type[GateError]) -> GateEr
     if code == "RESOURCE_DOES_NOT_EXIST":
         kind = NotFoundError if issubclass(NotFoundError, failure) else failure
         return kind(f"not in the registry: {text}", where=where, hint="check the name and version")
-    doing = "could not be written" if failure.exit_code == 5 else "could not be read"
+    doing = "could not be written" if failure.exit_code is ExitCode.UNWRITTEN else "could not be read"
     return failure(f"registry {doing}: {text}", where=where, hint="check the tracking URI and the server's log")

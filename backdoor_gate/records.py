@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backdoor_gate.errors import ExitCode
+
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
@@ -273,9 +275,10 @@ class Verdict(StrEnum):
     REFUSED = "REFUSED"
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """The contract's exit code of this verdict."""
-        return {"PASS": 0, "BLOCK": 1, "REFUSED": 3, "INCONCLUSIVE": 4}[self.value]
+        codes = {"PASS": ExitCode.OK, "BLOCK": ExitCode.BLOCKED, "REFUSED": ExitCode.REFUSED}
+        return codes.get(self.value, ExitCode.UNMEASURED)
 
 
 class Suspicion(StrEnum):

@@ -14,7 +14,7 @@ import click
 from backdoor_gate.cli.auditing import audited, check_writable, tell
 from backdoor_gate.cli.exits import complain, emit
 from backdoor_gate.cli.options import data_option, measuring_options, policy_option
-from backdoor_gate.errors import GateError, UsageError
+from backdoor_gate.errors import ExitCode, GateError, UsageError, worst
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,14 +180,13 @@ def _warn(text: str) -> None:
 
 def _finish(references: References | None, policy: Policy, out: Path, codes: Sequence[int]) -> int:
     """Print what the references are good for; return the exit code."""
-    from backdoor_gate.audit import worst  # noqa: PLC0415
     from backdoor_gate.reports.text import terminal  # noqa: PLC0415
 
     if references is None:
         emit("no model could be measured, so nothing was written")
         return worst(codes)
     emit("\n".join(map(terminal, _summary(references, policy.judgement.false_block_rate, out))))
-    return worst([*codes, 1 if references.blocked else 0])
+    return worst([*codes, ExitCode.BLOCKED if references.blocked else ExitCode.OK])
 
 
 def _summary(references: References, rate: float, out: Path) -> list[str]:

@@ -10,6 +10,7 @@ import click
 
 from backdoor_gate.cli.exits import emit
 from backdoor_gate.cli.options import data_option, device_option, policy_option, tracking_option
+from backdoor_gate.errors import ExitCode, worst
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
     its images prepared in the usual other ways, too: range, normalisation, order of the channels and of the classes.
     Nothing is judged, and nothing is written.
     """
-    from backdoor_gate.audit import Request, worst  # noqa: PLC0415
+    from backdoor_gate.audit import Request  # noqa: PLC0415
     from backdoor_gate.doctor.examine import Examined, examine_model  # noqa: PLC0415
     from backdoor_gate.doctor.machine import machine_findings  # noqa: PLC0415
     from backdoor_gate.sources import source_for  # noqa: PLC0415
@@ -60,7 +61,7 @@ def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
         request = Request(model, policy, data, device=device)
         examined = examine_model(request, source_for(model, tracking_uri))
     findings = (*found, *(one for one in examined.findings if not any(_same(one, other) for other in found)))
-    code = worst([0, *(finding.exit_code for finding in findings)])
+    code = worst([ExitCode.OK, *(finding.exit_code for finding in findings)])
     emit(_json(findings, examined, code) if as_json else _text(findings, examined.readings))
     return code
 

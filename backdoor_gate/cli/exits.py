@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from backdoor_gate.errors import GateError, OutputError
+from backdoor_gate.errors import ExitCode, GateError, OutputError
 from backdoor_gate.reports.text import terminal
 
 if TYPE_CHECKING:
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 PROGRAM = "backdoor-gate"
-USAGE, UNWRITTEN, INTERNAL, INTERRUPTED = 2, 5, 70, 130
 DEBUG = "BACKDOOR_GATE_DEBUG"
 """Environment variable: `1` adds the traceback to an error."""
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
-    code = INTERNAL
+    code: int = ExitCode.INTERNAL
     try:
         with _interruptible():
             _show_any_text()
@@ -37,11 +36,13 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     except GateError as error:
         code = complain(error)
     except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted", INTERRUPTED)
+        code = _say("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        code = UNWRITTEN
+        code = ExitCode.UNWRITTEN
     except (Exception, SystemExit) as error:
-        code = _say(f"internal error: {type(error).__name__}: {error}; set {DEBUG}=1 for the traceback", INTERNAL)
+        code = _say(
+            f"internal error: {type(error).__name__}: {error}; set {DEBUG}=1 for the traceback", ExitCode.INTERNAL
+        )
     finally:
         _drop_unwritten(sys.stdout)
         _drop_unwritten(sys.stderr)
@@ -90,15 +91,15 @@ def _invoke(command: click.Command, arguments: Sequence[str]) -> int:
     try:
         with command.make_context(PROGRAM, list(arguments)) as context:
             code = command.invoke(context)
-            return code if isinstance(code, int) else INTERNAL
+            return code if isinstance(code, int) else ExitCode.INTERNAL
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return USAGE
+        return ExitCode.USAGE
     except click.ClickException as error:
         path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        return _say(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{path} --help'", USAGE)
+        return _say(f"{' '.join(error.format_message().split()).rstrip('.')}; see '{path} --help'", ExitCode.USAGE)
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ from backdoor_gate.cli.auditing import (
     tell,
 )
 from backdoor_gate.cli.completion import summary_targets
-from backdoor_gate.cli.exits import UNWRITTEN, complain, emit, printing
+from backdoor_gate.cli.exits import complain, emit, printing
 from backdoor_gate.cli.kinds import Target, duration, summaries
 from backdoor_gate.cli.options import measuring_options, policy_option, report_option
-from backdoor_gate.errors import OutputError
+from backdoor_gate.errors import ExitCode, OutputError, worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +128,6 @@ def _teller(total: int, quiet: bool) -> Callable[[VersionResult], None]:
 
 def _finish(report: RescanReport, reports: Sequence[Target[Format]], *, json: bool, quiet: bool) -> int:
     """Write and print the summaries; return the run's exit code, or a worse one where that failed."""
-    from backdoor_gate.audit import worst  # noqa: PLC0415
     from backdoor_gate.reports.rescan import markdown, write  # noqa: PLC0415
 
     codes, written = [report.exit_code], []
@@ -146,7 +145,7 @@ def _finish(report: RescanReport, reports: Sequence[Target[Format]], *, json: bo
         try:
             step()
         except BrokenPipeError:
-            codes.append(UNWRITTEN)
+            codes.append(ExitCode.UNWRITTEN)
         except OutputError as error:
             codes.append(complain(error))
     return worst(codes)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backdoor_gate.cli.exits import UNWRITTEN, complain, emit, printing
-from backdoor_gate.errors import OutputError
+from backdoor_gate.cli.exits import complain, emit, printing
+from backdoor_gate.errors import ExitCode, OutputError, worst
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +48,11 @@ def show(outcome: Outcome, written: Sequence[tuple[str, Path]], view: View) -> i
         written: the reports that were written, as (format, path).
         view: what to print.
     """
-    from backdoor_gate.audit import worst  # noqa: PLC0415
-
-    codes = [outcome.exit_code]
+    codes: list[int] = [outcome.exit_code]
     try:
         _print(outcome.report, written, view)
     except BrokenPipeError:
-        codes.append(UNWRITTEN)
+        codes.append(ExitCode.UNWRITTEN)
     except OutputError as error:
         codes.append(complain(error))
     codes += [complain(fault) for fault in outcome.faults]

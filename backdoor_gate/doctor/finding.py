@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from backdoor_gate.errors import ExitCode
+
 if TYPE_CHECKING:
     from backdoor_gate.errors import GateError
 
@@ -55,7 +57,7 @@ def note(kind: str, what: str, where: str = "", hint: str = "") -> Finding:
     return Finding(kind, Level.NOTE, what, where, hint)
 
 
-def problem(kind: str, what: str, where: str = "", hint: str = "", exit_code: int = 2) -> Finding:
+def problem(kind: str, what: str, where: str = "", hint: str = "", exit_code: int = ExitCode.USAGE) -> Finding:
     """Return something that has to be mended before a verdict means anything."""
     return Finding(kind, Level.PROBLEM, what, where, hint, exit_code)
 

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from backdoor_gate.doctor.finding import Finding, note, ok, problem
+from backdoor_gate.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +19,6 @@ some ten."""
 
 NO_GRADIENT = 1e-8
 """Change of the loss over a pixel's whole range below which nothing can be optimised in float32."""
-
-UNMEASURED = 4
-"""What a scan that finds no gradient ends with."""
 
 
 def output_findings(diagnosis: Diagnosis, *, explained: bool) -> tuple[Finding, ...]:
@@ -44,7 +42,11 @@ def _constant(diagnosis: Diagnosis, explained: bool) -> Iterator[Finding]:
     hint = "check model.input and that the weights are trained"
     if not predicted:
         yield problem(
-            "constant", "as the policy prepares them, the images get no usable output", "model", hint, UNMEASURED
+            "constant",
+            "as the policy prepares them, the images get no usable output",
+            "model",
+            hint,
+            ExitCode.UNMEASURED,
         )
     elif diagnosis.images and len(set(predicted)) == 1 and len(set(diagnosis.labels or range(2))) > 1:
         what = f"all {len(predicted)} clean images are given class {predicted[0]}"
@@ -73,9 +75,9 @@ def _gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
     if broken:
         hint = "check the weights, and the model for a division or a root of zero"
         what = f"gradients are not finite for {broken} of {len(diagnosis.gradients)} images"
-        yield problem("gradients", what, "model", hint, UNMEASURED)
+        yield problem("gradients", what, "model", hint, ExitCode.UNMEASURED)
     vanished = sum(value < NO_GRADIENT for value in known)
     if 2 * vanished > len(diagnosis.gradients):
         hint = "export the logits, without softmax, rounding or quantisation, and check model.input.range"
         what = f"gradients vanish for {vanished} of {len(diagnosis.gradients)} images"
-        yield problem("gradients", what, "model", hint, UNMEASURED)
+        yield problem("gradients", what, "model", hint, ExitCode.UNMEASURED)

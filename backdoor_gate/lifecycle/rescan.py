@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backdoor_gate import __version__
-from backdoor_gate.audit import no_room, worst
+from backdoor_gate.audit import no_room
 from backdoor_gate.catalogue import PACK_VERSION
-from backdoor_gate.errors import GateError, UsageError
+from backdoor_gate.errors import ExitCode, GateError, UsageError, worst
 from backdoor_gate.fleet import Action, Finding, RescanReport, VersionResult
 from backdoor_gate.mlflow_client import redacted, tracking_uri
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from backdoor_gate.policy import Policy
 
     Scan = Callable[[RegisteredVersion, Reason], Outcome]
-
-_INTERNAL = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ def rescan(
 def _exit_code(results: list[VersionResult], *, judged: bool) -> int:
     """Return the worst code of the versions that count; where nothing was to be judged, only of what failed."""
     codes = [result.exit_code for result in results if result.counts and (judged or result.action is Action.FAILED)]
-    return worst(codes or [0])
+    return worst(codes or [ExitCode.OK])
 
 
 def _result(version: RegisteredVersion, reviewer: Reviewer, scan: Scan | None, *, fetch: bool) -> VersionResult:
@@ -134,7 +132,7 @@ def _result(version: RegisteredVersion, reviewer: Reviewer, scan: Scan | None, *
     except OSError as error:
         return failed(str(no_room(error)), no_room(error).exit_code)
     except Exception as error:
-        return failed(f"internal error: {type(error).__name__}: {error}; scan it alone to see where", _INTERNAL)
+        return failed(f"internal error: {type(error).__name__}: {error}; scan it alone to see where", ExitCode.INTERNAL)
 
 
 def _scanned(version: RegisteredVersion, reason: Reason, outcome: Outcome) -> VersionResult:
