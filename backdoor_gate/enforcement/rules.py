@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,7 @@ STAGES = "BACKDOOR_GATE_ENFORCED_STAGES"
 """Environment variable: stages that need a statement, separated by commas."""
 DEFAULT_ALIASES = "champion,production,prod"
 DEFAULT_STAGES = "Production"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _LEGAL_STAGES = {"none", "staging", "production", "archived"}
 
 
@@ -38,7 +41,7 @@ class Rules:
 
     Attributes:
         trusted: at least one key.
-        aliases: in lower case, as databases may not tell cases apart.
+        aliases: as `folded` leaves them.
         stages: in lower case.
     """
 
@@ -47,8 +50,10 @@ class Rules:
     stages: frozenset[str]
 
     def covers_alias(self, alias: str) -> bool:
-        """Whether an alias needs a statement."""
-        return "*" in self.aliases or alias.lower() in self.aliases
+        """Whether an alias needs a statement: one that a database may take for an enforced one does, too."""
+        if not _PLAIN.fullmatch(alias):  # what the database's collation makes of other characters is not known here
+            return True
+        return "*" in self.aliases or folded(alias) in self.aliases
 
     def covers_stage(self, stage: str) -> bool:
         """Whether a stage needs a statement."""
@@ -121,7 +126,14 @@ def from_environment() -> Rules:
     if unknown := sorted(stages - _LEGAL_STAGES):
         raise UsageError(f"no such stage: {unknown[0]!a:.40}", where=STAGES, hint="write Production or Staging")
     trusted = tuple(load_public(Path(path)) for path in paths)
-    return Rules(trusted, _listed(ALIASES, DEFAULT_ALIASES), stages)
+    aliases = frozenset(map(folded, _listed(ALIASES, DEFAULT_ALIASES)))
+    return Rules(trusted, aliases, stages)
+
+
+def folded(alias: str) -> str:
+    """Return an alias without cases, accents and compatibility forms, which a database may not tell apart."""
+    parts = unicodedata.normalize("NFKD", alias.casefold())
+    return "".join(char for char in parts if not unicodedata.combining(char)).casefold()
 
 
 def denial(error: NotVerifiedError, what: str) -> str:
