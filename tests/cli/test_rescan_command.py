@@ -6,10 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
-from support.promotion import Pipeline
+from support.promotion import Pipeline, weights
 
 from backdoor_gate.cli import exits
 from backdoor_gate.cli.root import root
@@ -31,12 +29,6 @@ models:
 detectors: {max_margin: {restarts: 1, steps: 5}}
 signing: {key: gate.key, trusted: [gate.pub]}
 """
-
-
-def weights(seed: int) -> bytes:
-    """Return weights that fit the network of the pipeline."""
-    values = np.random.default_rng(seed).normal(0, 0.1, (10, 64)).astype(np.float32)
-    return save({"1.weight": values, "1.bias": np.zeros(10, np.float32)})
 
 
 @pytest.fixture

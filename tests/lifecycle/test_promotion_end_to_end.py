@@ -9,10 +9,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
-from support.promotion import NETWORK, POLICY, Pipeline
+from support.promotion import NETWORK, POLICY, Pipeline, weights
 
 from backdoor_gate.audit import Request, audit
 from backdoor_gate.cli import exits
@@ -31,12 +29,6 @@ if TYPE_CHECKING:
     Gate = Callable[..., tuple[int, str, str]]
 
 QUICK = POLICY.replace("data: {clean: clean.npz}\n", "detectors: {max_margin: {restarts: 1, steps: 5}}\n")
-
-
-def weights(seed: int) -> bytes:
-    """Return weights that fit the pipeline's network."""
-    values = np.random.default_rng(seed).normal(0, 0.1, (10, 64)).astype(np.float32)
-    return save({"1.weight": values, "1.bias": np.zeros(10, np.float32)})
 
 
 @pytest.fixture

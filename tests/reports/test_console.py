@@ -153,5 +153,7 @@ def test_the_bar_is_gone_after_an_interrupt() -> None:
 
 
 def test_no_detectors_no_progress() -> None:
-    with ScanProgress(Console(file=io.StringIO()), ()) as progress:
+    written = io.StringIO()
+    with ScanProgress(Console(file=written), ()) as progress:
         progress.update(Progress(0, 0, 1, (0, 0)))
+    assert written.getvalue() == ""

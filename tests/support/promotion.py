@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from safetensors.numpy import save
+
 from backdoor_gate import __version__
 from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.catalogue import BY_NAME, PACK_VERSION
@@ -55,6 +58,12 @@ data: {clean: clean.npz}
 signing: {key: gate.key, trusted: [gate.pub]}
 """
 NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+
+
+def weights(seed: int) -> bytes:
+    """Return weights that fit `NETWORK`, as a safetensors file."""
+    values = np.random.default_rng(seed).normal(0, 0.1, (10, 64)).astype(np.float32)
+    return save({"1.weight": values, "1.bias": np.zeros(10, np.float32)})
 
 
 @dataclass
