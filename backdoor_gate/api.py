@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backdoor_gate.audit import Request, audit
 from backdoor_gate.errors import UsageError
-from backdoor_gate.policy import Policy, load, parse
-from backdoor_gate.policy.template import SHIPPED
+from backdoor_gate.policy import Policy, load
+from backdoor_gate.policy.load import shipped
 from backdoor_gate.sources import data_place, source_for
 from backdoor_gate.units import parse_duration
 
@@ -77,19 +76,16 @@ def _policy(given: str | Path | Policy | None) -> Policy:
         return given
     if given is not None:
         return load(Path(given))
-    return replace(parse(SHIPPED.read_bytes(), SHIPPED), lines={})
+    return shipped()
 
 
 def _seconds(budget: str | None) -> float | None:
     if budget is None:
         return None
     try:
-        seconds = parse_duration(budget)
+        return parse_duration(budget, least=1)
     except ValueError as error:
         raise UsageError(str(error), where="budget", hint=f"got {budget!r}") from error
-    if seconds < 1:
-        raise UsageError("must be at least 1s", where="budget", hint=f"got {budget!r}")
-    return seconds
 
 
 @contextmanager

@@ -54,6 +54,13 @@ def worst(codes: Iterable[int]) -> int:
     return min(known, key=WORST_FIRST.index, default=ExitCode.USAGE)
 
 
+def explanation(what: str, where: str = "", hint: str = "") -> str:
+    """Return one line: `where: what; hint`, without the parts that are empty."""
+    place = f"{where}: " if where else ""
+    advice = f"; {hint}" if hint else ""
+    return f"{place}{what}{advice}"
+
+
 class GateError(Exception):
     """Any failure that the gate explains in one line: where it was, what was wrong, what to do next.
 
@@ -73,9 +80,7 @@ class GateError(Exception):
 
     def __str__(self) -> str:
         """One line: `where: what; hint`."""
-        place = f"{self.where}: " if self.where else ""
-        advice = f"; {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{advice}"
+        return explanation(self.what, self.where, self.hint)
 
 
 class UsageError(GateError):

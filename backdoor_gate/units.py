@@ -13,13 +13,16 @@ SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 <
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]{1,3})", re.ASCII)
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, *, least: float = 0) -> float:
     """Return the seconds of a duration such as `10m`: a number and one of s, m, h, d.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or shorter than `least` seconds.
     """
-    return float(_parse(text, DURATION_UNITS, "a duration such as 90s, 10m, 1h or 90d"))
+    seconds = float(_parse(text, DURATION_UNITS, "a duration such as 90s, 10m, 1h or 90d"))
+    if seconds < least:
+        raise ValueError(f"must be at least {format_duration(least)}")
+    return seconds
 
 
 def parse_size(text: str) -> int:

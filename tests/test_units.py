@@ -32,6 +32,12 @@ def test_other_durations_are_refused(text: str) -> None:
         parse_duration(text)
 
 
+def test_a_duration_may_have_a_lower_bound() -> None:
+    assert parse_duration("1s", least=1) == 1
+    with pytest.raises(ValueError, match=r"^must be at least 1s$"):
+        parse_duration("0.999s", least=1)
+
+
 @pytest.mark.parametrize("text", ["", "8", "8G", "8GB", "8gib", "-8GiB", "8 GiB "])
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a size such as"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +73,10 @@ def _same(one: Finding, other: Finding) -> bool:
 
 def _policy(file: Path | None) -> Policy:
     """Return the policy, the shipped one where none is given."""
-    from backdoor_gate.policy import load, parse  # noqa: PLC0415
-    from backdoor_gate.policy.template import SHIPPED  # noqa: PLC0415
+    from backdoor_gate.policy.load import load, shipped  # noqa: PLC0415
 
     if file is None:
-        return replace(parse(SHIPPED.read_bytes(), Path("shipped policy")), lines={})  # no line of a file of the user's
+        return shipped(Path("shipped policy"))
     policy = load(file)
     policy.check_paths()
     return policy

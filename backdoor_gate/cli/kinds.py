@@ -86,12 +86,9 @@ def duration(_context: click.Context, _parameter: click.Parameter, value: str | 
     if value is None:
         return None
     try:
-        seconds = parse_duration(value)
+        return parse_duration(value, least=1)
     except ValueError as error:
         raise click.BadParameter(f"{error}, got {value!r}") from error
-    if seconds < 1:
-        raise click.BadParameter(f"must be at least 1s, got {value!r}")
-    return seconds
 
 
 def shape(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from backdoor_gate.audit import Outcome
     from backdoor_gate.fleet import Reason, RegisteredVersion, RescanReport, VersionResult
+    from backdoor_gate.lifecycle.rescan import ScanVersion
     from backdoor_gate.policy import Policy
     from backdoor_gate.reports.rescan import Format
-
-    Scan = Callable[[RegisteredVersion, Reason], Outcome]
 
 
 @click.command()
@@ -95,7 +94,7 @@ def rescan(  # noqa: PLR0913, PLR0917 (one argument per option)
 # ---------------------------------------------------------------------------------------------- the run
 
 
-def _scan(policy: Policy, device: str, seed: int, tracking_uri: str | None, quiet: bool) -> Scan:
+def _scan(policy: Policy, device: str, seed: int, tracking_uri: str | None, quiet: bool) -> ScanVersion:
     """Return what audits one version as `scan` does, and publishes what it found."""
     from backdoor_gate.audit import Request  # noqa: PLC0415
 

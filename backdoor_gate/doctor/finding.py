@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from backdoor_gate.errors import ExitCode
+from backdoor_gate.errors import ExitCode, explanation
 
 if TYPE_CHECKING:
     from backdoor_gate.errors import GateError
@@ -42,9 +42,7 @@ class Finding:
 
     def __str__(self) -> str:
         """One line: `where: what; hint`."""
-        place = f"{self.where}: " if self.where else ""
-        advice = f"; {self.hint}" if self.hint else ""
-        return f"{place}{self.what}{advice}"
+        return explanation(self.what, self.where, self.hint)
 
 
 def ok(kind: str, what: str) -> Finding:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backdoor_gate.lifecycle.registry import Registry
     from backdoor_gate.policy import Policy
 
-    Scan = Callable[[RegisteredVersion, Reason], Outcome]
+    ScanVersion = Callable[[RegisteredVersion, Reason], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _counting(model: tuple[RegisteredVersion, ...]) -> Iterable[RegisteredVersio
 def rescan(
     fleet: Fleet,
     reviewer: Reviewer,
-    scan: Scan | None,
+    scan: ScanVersion | None,
     *,
     fetch_all: bool = True,
     on_result: Callable[[VersionResult], None] = lambda _: None,
@@ -112,7 +112,7 @@ def _exit_code(results: list[VersionResult], *, judged: bool) -> int:
     return worst(codes or [ExitCode.OK])
 
 
-def _result(version: RegisteredVersion, reviewer: Reviewer, scan: Scan | None, *, fetch: bool) -> VersionResult:
+def _result(version: RegisteredVersion, reviewer: Reviewer, scan: ScanVersion | None, *, fetch: bool) -> VersionResult:
     """Review one version, scan it where it is due, and turn whatever goes wrong into its result."""
     reason: Reason | None = None
 

@@ -15,6 +15,7 @@ from backdoor_gate.catalogue import DETECTORS, DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
 from backdoor_gate.policy.schema import DataSection, ModelSection, PolicyFile, SigningSection
+from backdoor_gate.policy.template import SHIPPED
 from backdoor_gate.records import Declared, Limits, PolicyRef
 from backdoor_gate.settings import settings_of
 from backdoor_gate.sources import is_artifact
@@ -39,6 +40,15 @@ def load(path: Path) -> Policy:
         UsageError: it cannot be read, or breaks a rule of the format.
     """
     return parse(read_bounded(path, MAX_BYTES, hint=_INIT, unfit="name the policy's YAML file"), path)
+
+
+def shipped(path: Path = SHIPPED) -> Policy:
+    """Return the shipped policy, without the lines of its keys: it is no file of the user's.
+
+    Args:
+        path: what it is called in messages.
+    """
+    return replace(parse(SHIPPED.read_bytes(), path), lines={})
 
 
 def parse(content: bytes, path: Path) -> Policy:
