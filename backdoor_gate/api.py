@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
 from backdoor_gate.errors import UsageError
+from backdoor_gate.orders import Request
 from backdoor_gate.policy import Policy, load
 from backdoor_gate.policy.load import shipped
 from backdoor_gate.sources import data_place, source_for

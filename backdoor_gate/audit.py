@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from backdoor_gate import __version__, prerequisites
-from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError, worst
+from backdoor_gate.orders import given_for, job_for, no_room, private_copy, private_folder
 from backdoor_gate.policy.references import judgement_with_references
-from backdoor_gate.records import Architecture, AuditReport, Job
-from backdoor_gate.sources import is_artifact
+from backdoor_gate.records import AuditReport
 from backdoor_gate.sources.manifest import path_digest
 from backdoor_gate.sources.mlmodel import pickled_error
 from backdoor_gate.verdict.coverage import coverage
@@ -26,33 +23,12 @@ from backdoor_gate.worker import launch, tiers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from backdoor_gate.policy import ModelPlan, Policy
+    from backdoor_gate.orders import Request
     from backdoor_gate.publishers.interface import Publisher
-    from backdoor_gate.records import Candidate, Decision, Progress, Reference, Scan
+    from backdoor_gate.records import Candidate, Decision, Job, Progress, Reference, Scan
     from backdoor_gate.sources.interface import Source
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One model to audit, and how.
-
-    Attributes:
-        reference: MODEL as the user gave it.
-        policy: the policy that judges.
-        data: clean images given on the command line; they override the policy's.
-        budget: wall seconds for the worker; None for the policy's `limits.time`.
-        device: `auto`, `cpu` or `cuda`.
-        seed: of probes, splits and trigger starts.
-    """
-
-    reference: str
-    policy: Policy
-    data: str | None = None
-    budget: float | None = None
-    device: str = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +59,8 @@ class _Findings:
     scan: Scan | None = None
     announced: bool = False
     """Whether the registry was told that a scan is on."""
+    faults: list[OutputError] = field(default_factory=list)
+    """What could not be written."""
 
 
 def audit(
@@ -108,20 +86,9 @@ def audit(
     prerequisites.check()
     judgement = judgement_with_references(request.policy)
     found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic())
-    faults: list[OutputError] = []
     try:
-        found.reference = source.resolve(request.reference)
-        with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
-            given = given_for(request, source, found.reference, Path(folder))
-            found.architecture_digest = given.architecture.digest if given.architecture else None
-            found.data_digest = path_digest(given.data) if given.data else None
-            faults += _announce(publisher, found)  # only now: a usage error must not undo an older verdict
-            found.candidate = source.fetch(found.reference, new_folder(Path(folder) / "candidate"))
-            if found.candidate.pickled and not given.plan.unsafe_formats:
-                raise pickled_error()
-            job = job_for(request, given, found.candidate)
-            found.scan = _measured(job, given.plan.unsafe_formats, on_progress, request.policy.minimum_isolation)
-        decision = decide(found.scan, judgement.for_candidate(found.candidate.digest))
+        candidate, scan = _scanned(request, source, found, publisher, on_progress)
+        decision = decide(scan, judgement.for_candidate(candidate.digest))
     except GateError as error:
         request.policy.locate(error, found.reference.name if found.reference else None)
         if isinstance(error, UsageError):
@@ -129,21 +96,43 @@ def audit(
         decision = failed(error)
     except OSError as error:
         decision = failed(no_room(error))
-    faults += _announce(publisher, found)
+    _announce(publisher, found)
     report = _report(request, found, decision)
     for output in outputs:
-        faults += _attempt(output, report)
-    if publisher and found.reference and not faults:
-        faults += _attempt(publisher.finish, found.reference, report)
-    return Outcome(report, tuple(faults))
+        found.faults += _attempt(output, report)
+    if publisher and found.reference and not found.faults:
+        found.faults += _attempt(publisher.finish, found.reference, report)
+    return Outcome(report, tuple(found.faults))
 
 
-def _announce(publisher: Publisher | None, found: _Findings) -> list[OutputError]:
+def _scanned(
+    request: Request,
+    source: Source,
+    found: _Findings,
+    publisher: Publisher | None,
+    on_progress: Callable[[Progress], None],
+) -> tuple[Candidate, Scan]:
+    """Bring everything together and run the worker; each step leaves what it knows in `found`, should the next fail."""
+    found.reference = source.resolve(request.reference)
+    with private_folder() as folder:
+        given = given_for(request, source, found.reference, folder)
+        found.architecture_digest = given.architecture.digest if given.architecture else None
+        found.data_digest = path_digest(given.data) if given.data else None
+        _announce(publisher, found)  # only now: a usage error must not undo an older verdict
+        candidate = found.candidate = private_copy(source, found.reference, folder)
+        if candidate.pickled and not given.plan.unsafe_formats:
+            raise pickled_error()
+        job = job_for(request, given, candidate)
+        scan = _measured(job, given.plan.unsafe_formats, on_progress, request.policy.minimum_isolation)
+    found.scan = scan
+    return candidate, scan
+
+
+def _announce(publisher: Publisher | None, found: _Findings) -> None:
     """Mark the version as being scanned, once, where there is a registry and the version is known."""
-    if publisher is None or found.reference is None or found.announced:
-        return []
-    found.announced = True
-    return _attempt(publisher.begin, found.reference, found.scan_id)
+    if publisher is not None and found.reference is not None and not found.announced:
+        found.announced = True
+        found.faults += _attempt(publisher.begin, found.reference, found.scan_id)
 
 
 def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> list[OutputError]:
@@ -153,47 +142,6 @@ def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) ->
     except OutputError as fault:
         return [fault]
     return []
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the pipeline itself brings to the scan: trusted, and checked before the candidate is touched."""
-
-    plan: ModelPlan
-    architecture: Architecture | None
-    data: Path | None
-
-
-def given_for(request: Request, source: Source, reference: Reference, folder: Path) -> Given:
-    """Find the architecture's code and the clean data; artifacts are downloaded below `folder`.
-
-    Raises:
-        UsageError: the policy has no plan for the model, or its code or data is not there.
-        RegistryReadError: the store of the clean data is unreachable.
-    """
-    plan = request.policy.plan_for(reference.name)
-    named = "--data" if request.data else f"data.clean in {request.policy.place('data.clean', reference.name)}"
-    data = local_data(request.data or plan.data, source, folder / "data", named=named)
-    return Given(plan, _architecture(plan), data)
-
-
-def job_for(request: Request, given: Given, candidate: Candidate) -> Job:
-    """Return what the worker is told of a candidate."""
-    limits = request.policy.limits
-    return Job(
-        candidate=candidate.path,
-        formats=given.plan.formats,
-        declared=given.plan.declared,
-        signature=candidate.signature,
-        architecture=given.architecture,
-        data=given.data,
-        max_images=given.plan.max_images,
-        detectors=request.policy.detectors,
-        device=request.device,
-        seed=request.seed,
-        limits=replace(limits, seconds=request.budget or limits.seconds),
-        weights_in=candidate.weights_in,
-    )
 
 
 def _measured(job: Job, unsafe: tuple[str, ...], on_progress: Callable[[Progress], None], minimum: str) -> Scan:
@@ -215,54 +163,6 @@ def _measured(job: Job, unsafe: tuple[str, ...], on_progress: Callable[[Progress
     if scan.format not in unsafe:
         raise WorkerError("malformed result: a format that was refused before", hint="treat the candidate as hostile")
     return replace(scan, attested=False)
-
-
-def no_room(error: OSError) -> UnmeasuredError:
-    """Explain a failure of the local disk: the private copies could not be made."""
-    return UnmeasuredError(
-        f"the candidate could not be copied: {error.strerror or type(error).__name__}",
-        where=tempfile.gettempdir(),
-        hint="free some space, or point TMPDIR to a larger disk",
-    )
-
-
-def new_folder(path: Path) -> Path:
-    """Make a folder and return it."""
-    path.mkdir()
-    return path
-
-
-def _architecture(plan: ModelPlan) -> Architecture | None:
-    """Return the trusted code that builds the network, with the digest of its source."""
-    if plan.architecture is None:
-        return None
-    digest = code_digest(plan.architecture, plan.architecture_path)
-    return Architecture(plan.architecture, plan.architecture_path, plan.architecture_kwargs, digest)
-
-
-def local_data(
-    reference: str | None, source: Source, destination: Path, *, named: str = "data.clean or --data"
-) -> Path | None:
-    """Return the clean data as a local file or folder, downloaded to `destination` where it is an artifact URI.
-
-    Args:
-        reference: path or artifact URI; None for no data.
-        source: where artifacts are.
-        destination: of a download.
-        named: where the user gave the reference, for the message.
-
-    Raises:
-        UsageError: there is nothing at that place.
-        RegistryReadError: the artifact store is unreachable.
-    """
-    if reference is None:
-        return None
-    if is_artifact(reference):
-        return source.fetch_data(reference, new_folder(destination))
-    path = Path(reference)
-    if not path.exists():
-        raise UsageError("no such file or folder", where=reference, hint=f"correct {named}")
-    return path.resolve()
 
 
 def _report(request: Request, found: _Findings, decision: Decision) -> AuditReport:

@@ -128,7 +128,7 @@ class Rule:
 
 ROOMS = ("sources", "publishers", "reports", "scan", "verdict")
 SHELL = ours("cli", "github", "demo")
-JOINERS = ours("audit", "lifecycle", "doctor", "api")
+JOINERS = ours("audit", "orders", "lifecycle", "doctor", "api")
 
 RULES = (
     Rule("errors imports nothing of ours", (NAME,), ours("errors"), but_may=ours("errors")),

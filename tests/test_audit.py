@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backdoor_gate import audit as runner
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
 from backdoor_gate.candidate_facts import FileEntry
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import (
@@ -26,6 +26,7 @@ from backdoor_gate.errors import (
     WorkerError,
     worst,
 )
+from backdoor_gate.orders import Request
 from backdoor_gate.policy.load import parse
 from backdoor_gate.publishers.interface import Publisher
 from backdoor_gate.records import (

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
 from backdoor_gate.errors import GateError, UnmeasuredError, UsageError
+from backdoor_gate.orders import Request
 from backdoor_gate.policy.load import parse
 from backdoor_gate.sources import source_for
 

@@ -11,7 +11,8 @@ from backdoor_gate.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backdoor_gate.audit import Outcome, Request
+    from backdoor_gate.audit import Outcome
+    from backdoor_gate.orders import Request
     from backdoor_gate.policy import Policy
     from backdoor_gate.publishers.attestation.signer import Signer
     from backdoor_gate.publishers.interface import Publisher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,8 @@ from backdoor_gate.errors import ExitCode, GateError, UsageError, worst
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backdoor_gate.audit import Request
     from backdoor_gate.lifecycle.calibrate import Population
+    from backdoor_gate.orders import Request
     from backdoor_gate.policy import Policy
     from backdoor_gate.verdict.references import References
 
@@ -56,7 +55,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 (one argument per option)
     MODEL as in scan. The file holds scores only. It is written after every model: go on with --extend where a run was
     interrupted. Exit code 1: the shipped limits block a model that counts.
     """
-    from backdoor_gate.audit import Request  # noqa: PLC0415
+    from backdoor_gate.orders import Request  # noqa: PLC0415
     from backdoor_gate.policy import load  # noqa: PLC0415
 
     policy = replace(load(policy_file), references=None)
@@ -150,13 +149,13 @@ def _measure(request: Request, population: Population, tracking_uri: str | None,
 
 def _digest(reference: str, tracking_uri: str | None) -> str:
     """Return the digest of a model's bytes."""
-    from backdoor_gate.audit import new_folder, no_room  # noqa: PLC0415
+    from backdoor_gate.orders import no_room, private_copy, private_folder  # noqa: PLC0415
     from backdoor_gate.sources import source_for  # noqa: PLC0415
 
     source = source_for(reference, tracking_uri)
     try:
-        with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
-            return source.fetch(source.resolve(reference), new_folder(Path(folder) / "candidate")).digest
+        with private_folder() as folder:
+            return private_copy(source, source.resolve(reference), folder).digest
     except OSError as error:
         raise no_room(error) from error
 

@@ -49,9 +49,9 @@ def doctor(  # noqa: PLR0913, PLR0917 (one argument per option)
     its images prepared in the usual other ways, too: range, normalisation, order of the channels and of the classes.
     Nothing is judged, and nothing is written.
     """
-    from backdoor_gate.audit import Request  # noqa: PLC0415
     from backdoor_gate.doctor.examine import Examined, examine_model  # noqa: PLC0415
     from backdoor_gate.doctor.machine import machine_findings  # noqa: PLC0415
+    from backdoor_gate.orders import Request  # noqa: PLC0415
     from backdoor_gate.sources import source_for  # noqa: PLC0415
 
     policy = _policy(policy_file)

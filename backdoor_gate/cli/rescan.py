@@ -96,7 +96,7 @@ def rescan(  # noqa: PLR0913, PLR0917 (one argument per option)
 
 def _scan(policy: Policy, device: str, seed: int, tracking_uri: str | None, quiet: bool) -> ScanVersion:
     """Return what audits one version as `scan` does, and publishes what it found."""
-    from backdoor_gate.audit import Request  # noqa: PLC0415
+    from backdoor_gate.orders import Request  # noqa: PLC0415
 
     publisher = publisher_for(tracking_uri, signer_of(policy))
 

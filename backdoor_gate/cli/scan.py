@@ -68,7 +68,7 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
 
     MODEL is models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/ID/PATH, or a local folder or weights file.
     """
-    from backdoor_gate.audit import Request  # noqa: PLC0415
+    from backdoor_gate.orders import Request  # noqa: PLC0415
     from backdoor_gate.policy import load  # noqa: PLC0415
 
     view = chosen(quiet=quiet, verbose=verbose, json=json)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
 from backdoor_gate.demo.setting import BACKDOORED, CLASSES, CLEAN, NAME, SHAPE, TARGET, Layout, Trained
 from backdoor_gate.errors import GateError, RegistryReadError, UsageError
 from backdoor_gate.mlflow_client import connect, conversation
+from backdoor_gate.orders import Request
 from backdoor_gate.policy import load
 from backdoor_gate.policy.template import filled
 from backdoor_gate.publishers.mlflow import PREFIX, MlflowPublisher

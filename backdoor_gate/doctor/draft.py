@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backdoor_gate.audit import Request
 from backdoor_gate.doctor.examine import examine_model, inspect_model
 from backdoor_gate.doctor.finding import Finding, Level, note, problem
+from backdoor_gate.orders import Request
 from backdoor_gate.policy import parse
 from backdoor_gate.policy.template import filled
 from backdoor_gate.worker.wire import plain

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backdoor_gate.audit import given_for, job_for, new_folder, no_room
 from backdoor_gate.doctor.finding import Finding, failure, ok
 from backdoor_gate.doctor.images import compared, image_findings
 from backdoor_gate.doctor.outputs import output_findings
 from backdoor_gate.doctor.readings import plain
 from backdoor_gate.errors import GateError
 from backdoor_gate.examination import Diagnosis, Inspection, Task
+from backdoor_gate.orders import given_for, job_for, no_room, private_copy, private_folder
 from backdoor_gate.sources.mlmodel import pickled_error
 from backdoor_gate.worker import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backdoor_gate.audit import Request
     from backdoor_gate.doctor.readings import Reading
     from backdoor_gate.examination import Examination, Preparation
+    from backdoor_gate.orders import Request
     from backdoor_gate.records import Job, Reference
     from backdoor_gate.sources.interface import Source
 
@@ -77,10 +75,10 @@ def ordered(request: Request, source: Source) -> Iterator[tuple[Reference, Job]]
         GateError: as the audit of the same request.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="backdoor-gate-") as folder:
+        with private_folder() as folder:
             reference = source.resolve(request.reference)
-            given = given_for(request, source, reference, Path(folder))
-            candidate = source.fetch(reference, new_folder(Path(folder) / "candidate"))
+            given = given_for(request, source, reference, folder)
+            candidate = private_copy(source, reference, folder)
             if candidate.pickled:
                 raise pickled_error()
             yield reference, job_for(request, given, candidate)

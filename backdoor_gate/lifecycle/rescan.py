@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backdoor_gate import __version__
-from backdoor_gate.audit import no_room
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import ExitCode, GateError, UsageError, worst
 from backdoor_gate.fleet import Action, Finding, RescanReport, VersionResult
 from backdoor_gate.mlflow_client import redacted, tracking_uri
+from backdoor_gate.orders import no_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backdoor_gate.architecture_digest import code_digest
-from backdoor_gate.audit import local_data
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import NotVerifiedError, RefusedError
+from backdoor_gate.orders import local_data
 from backdoor_gate.sources.manifest import path_digest
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from e2e_parts import (
 )
 from support import digits
 
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
+from backdoor_gate.orders import Request
 from backdoor_gate.policy import load
 from backdoor_gate.publishers.mlflow import MlflowPublisher
 from backdoor_gate.records import Verdict

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support.promotion import NETWORK, POLICY, Pipeline, weights
 
-from backdoor_gate.audit import Request, audit
+from backdoor_gate.audit import audit
 from backdoor_gate.cli import exits
 from backdoor_gate.cli.root import root
 from backdoor_gate.errors import NotVerifiedError, OutputError
 from backdoor_gate.lifecycle.verify import verify
+from backdoor_gate.orders import Request
 from backdoor_gate.publishers.attestation.signer import Signer
 from backdoor_gate.publishers.mlflow import MlflowPublisher
 
