@@ -23,9 +23,10 @@ from backdoor_gate.worker import launch, tiers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from backdoor_gate.candidate_facts import Candidate, Reference
     from backdoor_gate.orders import Request
     from backdoor_gate.publishers.interface import Publisher
-    from backdoor_gate.records import Candidate, Decision, Job, Progress, Reference, Scan
+    from backdoor_gate.records import Decision, Job, Progress, Scan
     from backdoor_gate.sources.interface import Source
 
 P = ParamSpec("P")

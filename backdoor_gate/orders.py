@@ -16,8 +16,8 @@ from backdoor_gate.sources import is_artifact
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backdoor_gate.candidate_facts import Candidate, Reference
     from backdoor_gate.policy import ModelPlan, Policy
-    from backdoor_gate.records import Candidate, Reference
     from backdoor_gate.sources.interface import Source
 
 

@@ -19,40 +19,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from backdoor_gate.candidate_facts import FileEntry, Registration, Signature
+    from backdoor_gate.candidate_facts import Candidate, Signature
     from backdoor_gate.catalogue import DetectorPlan
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
     from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 
-# ---------------------------------------------------------------------------------------------- the candidate
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model under audit: a private copy of its bytes, and what identifies them."""
-
-    requested: str
-    """The reference as the user gave it, such as `models:/digits@challenger`."""
-    uri: str
-    """The reference with names resolved once: `models:/digits/3`, `runs:/<id>/model`, or an absolute path."""
-    name: str
-    """What `models:` entries of a policy match on: the registered model's name, else the path as given."""
-    version: str | None
-    """Registry version number; None outside the registry."""
-    path: Path
-    """Root of the private copy (a folder, also for a single weights file)."""
-    files: tuple[FileEntry, ...]
-    """The canonical manifest, sorted by path."""
-    digest: str
-    """`sha256:<hex>` of the canonical manifest."""
-    signature: Signature | None = None
-    pickled: bool = False
-    """Whether its MLmodel file says that it is a pickled module or TorchScript."""
-    registered: Registration | None = None
-    """None outside the registry, and where it does not say."""
-    weights_in: str | None = None
-    """POSIX path of the folder from which MLflow loads its weights; None without an MLmodel file."""
+# ---------------------------------------------------------------------------------------------- the input
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +55,6 @@ class Architecture:
     """Arguments of the callable, JSON values, sorted by name."""
     digest: str
     """`sha256:<hex>` over the source files that define it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A model reference with its names resolved, once: everything after uses the version, never the alias."""
-
-    requested: str
-    uri: str
-    name: str
-    version: str | None
-    source: str = ""
-    """Where the registry says the bytes are; empty outside the registry."""
-    registered: Registration | None = None
-    """As `Candidate.registered`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from typing import Any
 import click
 import numpy as np
 
+from backdoor_gate.candidate_facts import Candidate
 from backdoor_gate.catalogue import DETECTORS, DetectorSpec
 from backdoor_gate.illustrations import Artefact, Embedding, Prediction
 from backdoor_gate.records import (
     AuditReport,
-    Candidate,
     Cost,
     Coverage,
     DataFacts,

@@ -13,7 +13,7 @@ import pytest
 
 from backdoor_gate import audit as runner
 from backdoor_gate.audit import audit
-from backdoor_gate.candidate_facts import FileEntry
+from backdoor_gate.candidate_facts import Candidate, FileEntry, Reference
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import (
     GateError,
@@ -29,16 +29,7 @@ from backdoor_gate.errors import (
 from backdoor_gate.orders import Request
 from backdoor_gate.policy.load import parse
 from backdoor_gate.publishers.interface import Publisher
-from backdoor_gate.records import (
-    Candidate,
-    DataFacts,
-    InputSpec,
-    Measured,
-    Reference,
-    Runtime,
-    Scan,
-    Verdict,
-)
+from backdoor_gate.records import DataFacts, InputSpec, Measured, Runtime, Scan, Verdict
 from backdoor_gate.sources.interface import Source
 from backdoor_gate.worker.tiers import Isolation
 

@@ -17,20 +17,11 @@ import pytest
 import yaml
 
 from backdoor_gate import errors
+from backdoor_gate.candidate_facts import Candidate
 from backdoor_gate.catalogue import DETECTORS, DetectorSpec
 from backdoor_gate.policy import json_schema
 from backdoor_gate.publishers.mlflow import PREFIX, STATEMENT, VERDICT, result_tags
-from backdoor_gate.records import (
-    AuditReport,
-    Candidate,
-    Coverage,
-    Decision,
-    DetectorResult,
-    PolicyRef,
-    Status,
-    Suspicion,
-    Verdict,
-)
+from backdoor_gate.records import AuditReport, Coverage, Decision, DetectorResult, PolicyRef, Status, Suspicion, Verdict
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])

@@ -19,10 +19,11 @@ from backdoor_gate.worker import launch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.doctor.readings import Reading
     from backdoor_gate.examination import Examination, Preparation
     from backdoor_gate.orders import Request
-    from backdoor_gate.records import Job, Reference
+    from backdoor_gate.records import Job
     from backdoor_gate.sources.interface import Source
 
 

@@ -19,11 +19,11 @@ from backdoor_gate.untrusted import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.lifecycle.registry import Held, Registry
     from backdoor_gate.policy import ModelPlan, Policy
     from backdoor_gate.publishers.attestation.keys import PublicKey
     from backdoor_gate.publishers.attestation.statement import Statement
-    from backdoor_gate.records import Reference
     from backdoor_gate.sources.interface import Source
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)

@@ -9,9 +9,9 @@ from backdoor_gate.lifecycle.verify import verify
 from backdoor_gate.sources.references import ByAlias, parse
 
 if TYPE_CHECKING:
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.lifecycle.registry import Registry
     from backdoor_gate.lifecycle.verify import Claim, Verified
-    from backdoor_gate.records import Reference
     from backdoor_gate.sources.interface import Source
 
 

@@ -14,8 +14,7 @@ from backdoor_gate.mlflow_client import Connection, conversation, registration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from backdoor_gate.candidate_facts import Registration
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference, Registration
 
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _RESERVED = re.compile(r"latest|v[0-9]+", re.IGNORECASE)

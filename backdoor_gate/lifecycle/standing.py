@@ -16,9 +16,9 @@ from backdoor_gate.orders import local_data
 from backdoor_gate.sources.manifest import path_digest
 
 if TYPE_CHECKING:
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.policy import ModelPlan, Policy
     from backdoor_gate.publishers.attestation.statement import Statement
-    from backdoor_gate.records import Reference
     from backdoor_gate.sources.interface import Source
 
 _AGAIN = "scan it again"

@@ -15,11 +15,11 @@ from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.sources import is_artifact
 
 if TYPE_CHECKING:
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.lifecycle.registry import Registry
     from backdoor_gate.policy import Policy
     from backdoor_gate.publishers.attestation.keys import PublicKey
     from backdoor_gate.publishers.attestation.statement import Statement
-    from backdoor_gate.records import Reference
     from backdoor_gate.sources.interface import Source
 
 

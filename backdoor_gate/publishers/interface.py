@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import AuditReport, Reference
+    from backdoor_gate.candidate_facts import Reference
+    from backdoor_gate.records import AuditReport
 
 
 class Publisher(Protocol):

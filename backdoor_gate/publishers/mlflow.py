@@ -13,7 +13,8 @@ from backdoor_gate.untrusted import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backdoor_gate.records import AuditReport, Reference
+    from backdoor_gate.candidate_facts import Reference
+    from backdoor_gate.records import AuditReport
 
 PREFIX = "backdoor_gate."
 """Of every tag that the gate writes, and may overwrite."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backdoor_gate.candidate_facts import Candidate
 from backdoor_gate.errors import UnmeasuredError
-from backdoor_gate.records import Candidate
 from backdoor_gate.sources.copying import strip_download_marks
 from backdoor_gate.sources.manifest import digest, manifest, shown
 from backdoor_gate.sources.mlmodel import read_mlmodel
@@ -13,7 +13,7 @@ from backdoor_gate.sources.mlmodel import read_mlmodel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
 
 def candidate(reference: Reference, root: Path) -> Candidate:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backdoor_gate.candidate_facts import Candidate, Reference
 from backdoor_gate.errors import RefusedError, UsageError
-from backdoor_gate.records import Candidate, Reference
 from backdoor_gate.sources.candidate import candidate
 from backdoor_gate.sources.copying import copy_local
 from backdoor_gate.sources.manifest import shown

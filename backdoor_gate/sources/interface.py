@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from backdoor_gate.records import Candidate, Reference
+    from backdoor_gate.candidate_facts import Candidate, Reference
 
 
 class Source(Protocol):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from backdoor_gate.candidate_facts import Candidate, Reference
 from backdoor_gate.errors import RefusedError, RegistryReadError, UsageError
 from backdoor_gate.mlflow_client import Connection, NotFoundError, conversation, registration
-from backdoor_gate.records import Candidate, Reference
 from backdoor_gate.sources.artifacts import download, has_files
 from backdoor_gate.sources.candidate import candidate
 from backdoor_gate.sources.manifest import shown

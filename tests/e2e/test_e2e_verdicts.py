@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from e2e_parts import Gate, Registry, Start, WritePolicy
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
 REPORTS = ("--report=junit=out/r.xml", "--report=json=out/r.json", "--report=markdown=out/r.md")
 

@@ -23,7 +23,7 @@ from backdoor_gate.records import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
 pytest.importorskip("flask_wtf", reason="needs mlflow[auth]")
 

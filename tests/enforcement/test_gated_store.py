@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
     from support.promotion import Pipeline
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
 
 def denied(gated: MlflowClient, reference: Reference, alias: str = "champion") -> str:

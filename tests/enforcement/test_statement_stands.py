@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
     from support.promotion import Pipeline
 
-    from backdoor_gate.records import AuditReport, Reference
+    from backdoor_gate.candidate_facts import Reference
+    from backdoor_gate.records import AuditReport
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)

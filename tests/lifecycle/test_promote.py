@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from support.promotion import Pipeline
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
 
 def promoted(pipeline: Pipeline, reference: Reference, registry: Registry | None = None) -> None:

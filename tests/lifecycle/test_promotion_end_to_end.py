@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from backdoor_gate.records import Reference
+    from backdoor_gate.candidate_facts import Reference
 
     Gate = Callable[..., tuple[int, str, str]]
 
@@ -182,7 +182,7 @@ from backdoor_gate.errors import GateError
 from backdoor_gate.publishers.attestation import keys
 from backdoor_gate.publishers.attestation.signer import Signer
 from backdoor_gate.publishers.mlflow import MlflowPublisher
-from backdoor_gate.records import Reference
+from backdoor_gate.candidate_facts import Reference
 import pickle
 uri, model, scan_id = sys.argv[1:]
 reference = Reference(model, model, model.split("/")[1], "1")

@@ -26,8 +26,8 @@ from backdoor_gate.records import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.fleet import Reason, RescanReport
-    from backdoor_gate.records import Reference
 
 NOW = datetime.now(UTC)
 DAY = 86400

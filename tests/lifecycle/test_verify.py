@@ -16,7 +16,7 @@ from backdoor_gate.policy import load
 from backdoor_gate.publishers.attestation import keys, statement
 from backdoor_gate.publishers.attestation.signer import Signer
 from backdoor_gate.publishers.mlflow import MlflowPublisher
-from backdoor_gate.records import Reference, Suspicion, Verdict
+from backdoor_gate.records import Suspicion, Verdict
 from backdoor_gate.sources.directory import DirectorySource
 from backdoor_gate.sources.manifest import path_digest
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.promotion import Pipeline
+
+    from backdoor_gate.candidate_facts import Reference
 
 NOW = datetime.now(UTC)
 OTHER = "sha256:" + "00" * 32

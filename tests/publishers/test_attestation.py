@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backdoor_gate.candidate_facts import Registration
+from backdoor_gate.candidate_facts import Candidate, Registration
 from backdoor_gate.errors import GateError, NotVerifiedError, OutputError, UsageError
 from backdoor_gate.publishers.attestation import keys
 from backdoor_gate.publishers.attestation.dsse import MAX_BYTES, PAYLOAD_TYPE, pre_authentication, seal, unseal
@@ -29,7 +29,6 @@ from backdoor_gate.publishers.attestation.statement import coverage_digest, deco
 from backdoor_gate.publishers.mlflow import MAX_VALUE
 from backdoor_gate.records import (
     AuditReport,
-    Candidate,
     Coverage,
     DataFacts,
     Decision,

@@ -10,20 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backdoor_gate.candidate_facts import Candidate, Reference
 from backdoor_gate.errors import GateError, OutputError
 from backdoor_gate.publishers.mlflow import MAX_VALUE, MlflowPublisher
-from backdoor_gate.records import (
-    AuditReport,
-    Candidate,
-    Coverage,
-    Decision,
-    DetectorResult,
-    PolicyRef,
-    Reference,
-    Status,
-    Suspicion,
-    Verdict,
-)
+from backdoor_gate.records import AuditReport, Coverage, Decision, DetectorResult, PolicyRef, Status, Suspicion, Verdict
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

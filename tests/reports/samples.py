@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from backdoor_gate.candidate_facts import Candidate
 from backdoor_gate.illustrations import Artefact, Embedding, Prediction
 from backdoor_gate.records import (
     AuditReport,
-    Candidate,
     Cost,
     Coverage,
     DataFacts,

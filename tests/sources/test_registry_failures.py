@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from backdoor_gate.candidate_facts import Reference
 from backdoor_gate.errors import RefusedError, RegistryReadError, UsageError
-from backdoor_gate.records import Reference
 from backdoor_gate.sources import artifacts, manifest
 from backdoor_gate.sources.mlflow import MlflowSource
 

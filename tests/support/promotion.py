@@ -30,7 +30,6 @@ from backdoor_gate.records import (
     Decision,
     DetectorResult,
     InputSpec,
-    Reference,
     Runtime,
     Scan,
     Status,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from mlflow.tracking import MlflowClient
 
+    from backdoor_gate.candidate_facts import Reference
     from backdoor_gate.policy import Policy
 
 POLICY = """\

@@ -21,7 +21,8 @@ from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.records import Status, Verdict
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import AuditReport, Candidate, Coverage
+    from backdoor_gate.candidate_facts import Candidate
+    from backdoor_gate.records import AuditReport, Coverage
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/verification_summary/v1"
