@@ -20,14 +20,14 @@ import torch
 
 from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.scan import loading, session
-from backdoor_gate.scan.contract import agree
-from backdoor_gate.scan.data import load_clean
+from backdoor_gate.scan.data.clean import load_clean
+from backdoor_gate.scan.data.contract import agree
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.groups import approach_arms
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.detectors.screening import ONE_DRAWN_IN, SHORT
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import all_to_one
 from benchmarks.circumstances import RESULTS, circumstances, told
 from benchmarks.measure import ZOO, job

@@ -128,8 +128,25 @@ class Rule:
 
 
 ROOMS = ("sources", "publishers", "reports", "scan", "verdict")
+SCAN = {
+    "network": (),
+    "sweeps": (),
+    "triggers": ("adam",),
+    "loading": ("network",),
+    "data": ("network", "triggers"),
+    "detectors": ("data", "network", "sweeps", "triggers"),
+    "examination": ("data", "loading", "network", "session"),
+}
+"""The parts of the scan, each with the others that it may import; the modules beside them join these."""
 SHELL = ours("cli", "github", "demo")
 JOINERS = ours("audit", "orders", "lifecycle", "doctor", "api")
+
+
+def other_than(*parts: str) -> tuple[str, ...]:
+    """Return what else there is in the scan, dotted."""
+    names = {path.stem for path in (PACKAGE / "scan").iterdir() if not path.stem.startswith("__")}
+    return ours(*(f"scan.{name}" for name in sorted(names - {*parts})))
+
 
 RULES = (
     Rule("errors imports nothing of ours", (NAME,), ours("errors"), but_may=ours("errors")),
@@ -162,6 +179,16 @@ RULES = (
         ours("worker"),
     ),
     Rule("only the worker's child side imports scan", ours("scan"), apart_from=ours("scan", "worker.main")),
+    *(
+        # The network knows by its type alone what a loader gives it.
+        Rule(
+            f"scan.{part} imports of the scan only {' and '.join(known) or 'itself'}",
+            other_than(part, *known),
+            ours(f"scan.{part}"),
+            types_allowed=part == "network",
+        )
+        for part, known in SCAN.items()
+    ),
     Rule("scan knows neither the registry nor the policy", (*ours("policy"), "mlflow", "pydantic"), ours("scan")),
     Rule(
         "only scan, the worker's child side and the demo's training import torch",
@@ -221,6 +248,11 @@ BREAKS |= {
         f"from backdoor_gate.{ROOMS[(position + 1) % len(ROOMS)]}.b import c",
     )
     for position, room in enumerate(ROOMS)
+}
+BREAKS |= {
+    rule.name: ("/".join(rule.importers[0].split(".")[1:]) + "/a.py", "from backdoor_gate.scan import noise")
+    for rule in RULES
+    if rule.importers[0] in ours(*(f"scan.{part}" for part in SCAN)) and rule.name not in BREAKS
 }
 
 

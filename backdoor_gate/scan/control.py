@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.adam import Adam
 from backdoor_gate.scan.loading.interface import LoadedModel
-from backdoor_gate.scan.subject import Subject, require_time
+from backdoor_gate.scan.network.subject import Subject, require_time
 from backdoor_gate.scan.triggers.images import Images, batches
 
 FEWEST_OF_CLASS = 5

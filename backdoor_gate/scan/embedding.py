@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.illustrations import Embedding
-from backdoor_gate.scan.features import features_of
+from backdoor_gate.scan.network.features import features_of
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Weakest
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
 
 CLEAN = 200

@@ -17,7 +17,7 @@ from backdoor_gate.catalogue import FEWEST_COMPARED
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
 
 NOISE_LEVELS = (0.25, 0.4)
 """Standard deviations of the noise, as shares of the input range."""

@@ -28,21 +28,24 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.scan import control, embedding, loading, noise, precision, probes
+from backdoor_gate.scan import control, embedding, loading, noise
 from backdoor_gate.scan.clock import Clock, work
-from backdoor_gate.scan.contract import DataShape, agree
-from backdoor_gate.scan.data import CleanImages, load_clean
+from backdoor_gate.scan.data import probes
+from backdoor_gate.scan.data.clean import CleanImages, load_clean
+from backdoor_gate.scan.data.contract import DataShape, agree
+from backdoor_gate.scan.data.synthetic import synthetic
 from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context, Weakest
 from backdoor_gate.scan.finite import is_finite
+from backdoor_gate.scan.network import precision
+from backdoor_gate.scan.network.passes import predict
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.streams import in_streams, streams_of
-from backdoor_gate.scan.subject import Subject
-from backdoor_gate.scan.synthetic import synthetic
 from backdoor_gate.scan.triggers.images import Images
 
 if TYPE_CHECKING:
     from backdoor_gate.illustrations import Embedding
-    from backdoor_gate.scan.probes import Probes
+    from backdoor_gate.scan.data.probes import Probes
 
 REPORTING_RESERVE = 0.05
 """Share of the time limit kept back, so that what was measured can be told before the parent kills the worker."""
@@ -142,7 +145,7 @@ def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Pro
         made = synthetic(subject, seed)
         return made, DataFacts("synthetic", len(made), None)
     images = clean.images.to(subject.device)
-    predicted = probes.predict(subject, images)
+    predicted = predict(subject, images)
     labels = predicted if clean.labels is None else clean.labels.to(subject.device)
     accuracy = None if clean.labels is None else float((predicted == labels).float().mean())
     split = probes.from_clean(Images(images, labels), seed, labelled=clean.labels is not None)

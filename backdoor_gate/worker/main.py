@@ -82,7 +82,7 @@ def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
         scan = session.measure(job, Reporter(channel, order.nonce))
         messages.send_scan(channel, order.nonce, scan, allowance.result_bytes(job))
         return
-    from backdoor_gate.scan.examine import examine  # noqa: PLC0415 (torch, as above)
+    from backdoor_gate.scan.examination.examine import examine  # noqa: PLC0415 (torch, as above)
 
     answers.send_examination(channel, order.nonce, examine(job, task))
 

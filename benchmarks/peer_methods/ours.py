@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backdoor_gate.scan import session
-from backdoor_gate.scan.data import USUAL_IMAGES
+from backdoor_gate.scan.data.clean import USUAL_IMAGES
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from benchmarks.measure import job

@@ -11,11 +11,11 @@ import torch
 
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan import session
+from backdoor_gate.scan.data.probes import Probes
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
-from backdoor_gate.scan.probes import Probes
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.session import free_for_activations
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images, pairs
 from benchmarks.measure import ZOO, job
 from benchmarks.speeds.clock import in_turn, least, timed

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
 from backdoor_gate.scan.triggers.families import FAMILIES
 from benchmarks.circumstances import ROOT

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backdoor_gate.scan.folding import fold
-from backdoor_gate.scan.precision import has_instructions
+from backdoor_gate.scan.network.folding import fold
+from backdoor_gate.scan.network.precision import has_instructions
 from benchmarks.speeds.clock import in_turn, least, ratio, timed
 from benchmarks.speeds.efficiency import IMAGES, bare_pass, repeated
 from benchmarks.speeds.networks import KINDS, loaded

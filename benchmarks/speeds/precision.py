@@ -13,8 +13,8 @@ from typing import Any
 from unittest import mock
 
 from backdoor_gate.records import Measured
-from backdoor_gate.scan import precision as shipped
 from backdoor_gate.scan import session
+from backdoor_gate.scan.network import precision as shipped
 from benchmarks.measure import ZOO, job
 
 NETWORKS = ("dev-101-fashion-mnist-cnn-badnets", "dev-120-cifar10-resnet8-badnets")

@@ -10,13 +10,13 @@ import torch
 from backdoor_gate.catalogue import BY_NAME, DetectorPlan
 from backdoor_gate.catalogue import DETECTORS as SPECS
 from backdoor_gate.records import Cost, Declared, Job, Limits, Measured
-from backdoor_gate.scan import probes
+from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
-from backdoor_gate.scan.precision import has_instructions
-from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, predict
+from backdoor_gate.scan.network.precision import has_instructions
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.session import free_for_activations, run_detectors
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
 from benchmarks.measure import defaults as defaults_of
 from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed
@@ -45,7 +45,7 @@ def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> di
     subject = Subject(model, spec(kind), CLASSES, device)
     subject.halved = has_instructions(device)  # untrained logits are too alike to bear it; trained ones do
     images = images.to(device)
-    split = probes.from_clean(Images(images.images, probes.predict(subject, images.images)), seed)
+    split = probes.from_clean(Images(images.images, predict(subject, images.images)), seed)
     contexts = {detector.name: context(subject, split, detector.name, seed) for detector in DETECTORS}
     planned = {detector.name: passes(detector, contexts[detector.name]) for detector in DETECTORS}
     gradients, forwards = (sum(row[part] for row in planned.values()) for part in ("leading", "evidence"))

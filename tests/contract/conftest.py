@@ -11,10 +11,11 @@ from support import digits
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import InputSpec
-from backdoor_gate.scan import precision, probes
+from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.network import precision
+from backdoor_gate.scan.network.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,11 +16,11 @@ from torch import nn
 from backdoor_gate import catalogue
 from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.records import Evidence, Inconclusive, Measured, NotApplicable
+from backdoor_gate.scan.data.probes import Probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.screening import ONE_DRAWN_IN
-from backdoor_gate.scan.probes import Probes
+from backdoor_gate.scan.network.subject import OutOfTimeError
 from backdoor_gate.scan.session import run_one
-from backdoor_gate.scan.subject import OutOfTimeError
 from backdoor_gate.scan.triggers.images import Images
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from support import digits
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import DataFacts, Decision, InputSpec, Measured, Runtime, Scan, Verdict
-from backdoor_gate.scan import probes
+from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.noise import classes_of_noise
 from backdoor_gate.scan.session import run_one
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
 from backdoor_gate.verdict.pair_residuals import residuals

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as every network's source spells it
 
 from backdoor_gate.records import Architecture, Declared, Job, Limits
-from backdoor_gate.scan.diagnosis import diagnose
+from backdoor_gate.scan.examination.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -162,7 +162,7 @@ def test_too_few_images_of_a_class(bench: Bench) -> None:
 
 
 def test_no_images(bench: Bench) -> None:
-    from backdoor_gate.scan.diagnosis import diagnose  # noqa: PLC0415
+    from backdoor_gate.scan.examination.diagnosis import diagnose  # noqa: PLC0415
 
     found = findings(diagnose(bench.job(None)))
     assert found["no-data"].level is Level.NOTE

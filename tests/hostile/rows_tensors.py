@@ -122,7 +122,7 @@ ROWS = (
         "something else than a tensor",
         UNMEASURED,
         "model output invalid",
-        covered_by=("tests/scan/test_subject.py::test_an_output_that_cannot_be_measured",),
+        covered_by=("tests/scan/network/test_subject.py::test_an_output_that_cannot_be_measured",),
     ),
     refused(
         51, "other keys", "weights do not fit tiny_net:build: missing 1.weight", save({"2.weight": torch.ones(1)}), SAFE

@@ -1,7 +1,8 @@
 """Sound and hostile inputs changed at random and scanned by command: refused in one line, and never a pass.
 
 The parsers by themselves are fuzzed beside their other tests: tests/scan/loading/test_loading_fuzz.py (weights, graphs,
-pickles, JSON), tests/worker/test_listener.py and test_wire.py (the channel), tests/scan/test_data.py (clean images).
+pickles, JSON), tests/worker/test_listener.py and test_wire.py (the channel), tests/scan/data/test_clean.py (clean
+images).
 """
 
 from __future__ import annotations

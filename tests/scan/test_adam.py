@@ -57,12 +57,12 @@ def test_nothing_brings_the_compiler() -> None:
 import sys, torch
 from torch import nn
 from backdoor_gate.records import InputSpec
-from backdoor_gate.scan import precision
+from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.adam import Adam
 from backdoor_gate.scan.loading.interface import LoadedModel
-from backdoor_gate.scan.depths import depths_of
-from backdoor_gate.scan.features import features_of
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.network.depths import depths_of
+from backdoor_gate.scan.network.features import features_of
+from backdoor_gate.scan.network.subject import Subject
 precision.has_instructions = lambda _: True
 network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)).requires_grad_(False)
 subject = Subject(LoadedModel(network, "test", None), InputSpec((1, 8, 8)), 4, torch.device("cpu"))

@@ -11,15 +11,16 @@ from support import digits
 from torch import Tensor
 
 from backdoor_gate.records import InputSpec, Measured
-from backdoor_gate.scan import control, probes, session
-from backdoor_gate.scan.data import CleanImages
+from backdoor_gate.scan import control, session
+from backdoor_gate.scan.data import probes
+from backdoor_gate.scan.data.clean import CleanImages
+from backdoor_gate.scan.data.synthetic import synthetic
 from backdoor_gate.scan.detectors import inversion
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch
+from backdoor_gate.scan.network.subject import OutOfTimeError, Subject
 from backdoor_gate.scan.session import control_of
-from backdoor_gate.scan.subject import OutOfTimeError, Subject
-from backdoor_gate.scan.synthetic import synthetic
 from backdoor_gate.scan.triggers import Images
 from backdoor_gate.verdict.control import expected_strengths
 

@@ -9,11 +9,12 @@ from support import digits
 from torch import Tensor
 
 from backdoor_gate.records import InputSpec
-from backdoor_gate.scan import embedding, probes
+from backdoor_gate.scan import embedding
+from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors.interface import Weakest
 from backdoor_gate.scan.embedding import embed, principal_components
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.session import embed_weakest
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers.families import Spectral
 
 SPEC = InputSpec((1, 16, 16))

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from backdoor_gate.catalogue import BY_NAME, DetectorPlan
 from backdoor_gate.records import Declared, InputSpec, Job, Limits, Measured
-from backdoor_gate.scan import probes
+from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.loading.interface import LoadedModel
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.noise import NOISE_IMAGES, classes_of_noise
 from backdoor_gate.scan.session import run_detectors
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.scan.triggers import Images
 
 CLASSES, ROUGH = 6, 2

@@ -15,11 +15,11 @@ from backdoor_gate.catalogue import MOST_UNDECLARED, DetectorPlan
 from backdoor_gate.errors import UnmeasuredError, UsageError
 from backdoor_gate.records import Cost, Declared, Inconclusive, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan import session
-from backdoor_gate.scan.data import CleanImages
+from backdoor_gate.scan.data.clean import CleanImages
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.session import ACTIVATION_CAP, ASSUMED_IN_USE, address_space_in_use, free_for_activations
-from backdoor_gate.scan.subject import Subject
 from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from support import digits
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.records import Declared, Evidence, InputSpec, Job, Limits, Measured
-from backdoor_gate.scan import probes, session, streams
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan import session, streams
+from backdoor_gate.scan.data import probes
+from backdoor_gate.scan.network.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from backdoor_gate.scan.depths import likeness
 from backdoor_gate.scan.detectors import groups
-from backdoor_gate.scan.subject import OutOfTimeError
+from backdoor_gate.scan.network.depths import likeness
+from backdoor_gate.scan.network.subject import OutOfTimeError
 from backdoor_gate.trigger_facts import Confirmation
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Arms, Images
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 

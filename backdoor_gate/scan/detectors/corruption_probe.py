@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Measured
-from backdoor_gate.scan.corruptions import NAMES, corrupted
 from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.probes import finite_logits
+from backdoor_gate.scan.network.passes import finite_logits
+from backdoor_gate.scan.sweeps.corruptions import NAMES, corrupted
 from backdoor_gate.trigger_facts import Means
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.illustrations import Artefact
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
 
 PROBED = 96

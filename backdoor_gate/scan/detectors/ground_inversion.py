@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from backdoor_gate.records import Evidence, Measured
+from backdoor_gate.scan.data.synthetic import Ground, planned_passes, synthetic
 from backdoor_gate.scan.detectors.inversion import InversionDetector
-from backdoor_gate.scan.synthetic import Ground, planned_passes, synthetic
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
 
 if TYPE_CHECKING:

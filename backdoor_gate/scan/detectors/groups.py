@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
 Found = TypeVar("Found")

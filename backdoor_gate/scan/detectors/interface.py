@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backdoor_gate.records import Evidence
-    from backdoor_gate.scan.probes import Probes
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.data.probes import Probes
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
-from backdoor_gate.scan.probes import INFERENCE_CHUNK
+from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
 
 if TYPE_CHECKING:
     from backdoor_gate.scan.detectors.interface import Context

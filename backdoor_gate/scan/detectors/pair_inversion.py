@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
 from backdoor_gate.scan.detectors.groups import Inverted, invert_arms, planned_passes, replayed
-from backdoor_gate.scan.probes import taken_rightly
 from backdoor_gate.scan.triggers import Images, pairs
 from backdoor_gate.scan.triggers.arms import MOST_BLOCKS
 from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.probes import INFERENCE_CHUNK, finite_logits, taken_rightly
-from backdoor_gate.scan.pushes import leads, pushed, usual_lead
-from backdoor_gate.scan.stamps import STYLES, Stamp, Stamper
+from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
+from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
+from backdoor_gate.scan.sweeps.stamps import STYLES, Stamp, Stamper
 from backdoor_gate.trigger_facts import Means
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.illustrations import Artefact
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
 
 SWEPT, STEP = 3, 2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
-    from backdoor_gate.scan.subject import Subject
+    from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
     from backdoor_gate.scan.triggers.families.interface import Parameters, TriggerFamily
 

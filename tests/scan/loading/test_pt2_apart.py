@@ -16,7 +16,7 @@ from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.loading import load
 from backdoor_gate.scan.loading.pt2.layouts import Place, joined, place_of
 from backdoor_gate.scan.loading.pt2.sizes import Count, Unknown, counted
-from backdoor_gate.scan.subject import Subject
+from backdoor_gate.scan.network.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Batch normalisations of a graph folded into the convolutions before them, as `scan.folding` does for modules."""
+"""Batch normalisations of a graph folded into the convolutions before them, as `network.folding` does for modules."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backdoor_gate.scan.folding import folded
 from backdoor_gate.scan.loading.pt2.arguments import Ref, references
 from backdoor_gate.scan.loading.pt2.graph import with_frees
+from backdoor_gate.scan.network.folding import folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from backdoor_gate.scan.watching import Watch, tensors_in
+from backdoor_gate.scan.network.watching import Watch, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

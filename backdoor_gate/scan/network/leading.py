@@ -1,0 +1,106 @@
+"""The operators of a pass that leads a search: which stay in float32, and which have a shorter way to the same.
+
+What is frozen needs no gradient to its weights, and a rectifier before a maximum costs less after it: the largest of
+rectified values is the largest value, rectified. So a rectifier waits until its output is asked for; where that is for
+a pooling, the pooling goes first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
+from torch.overrides import TorchFunctionMode
+
+from backdoor_gate.scan.network import gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_aten = torch.ops.aten
+
+_CONVOLUTIONS = {torch.conv2d, _aten.conv2d.default}
+_LINEAR = {F.linear, _aten.linear.default, _aten.addmm.default}
+_RECTIFIERS = {F.relu, torch.relu, Tensor.relu, _aten.relu.default}
+_RECTIFIERS_IN_PLACE = {torch.relu_, Tensor.relu_, _aten.relu_.default}
+_MAXIMA = {F.max_pool2d, torch.max_pool2d, _aten.max_pool2d.default}
+_SHORTER: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
+    F.batch_norm: gradients.functional_normalisation,
+    torch.batch_norm: gradients.normalisation,
+    _aten.batch_norm.default: gradients.normalisation,
+    F.adaptive_avg_pool2d: gradients.adaptive_mean,
+    _aten.adaptive_avg_pool2d.default: gradients.adaptive_mean,
+}
+
+_MARK = "_rectified_later"
+"""Attribute of a tensor that stands for its own rectified values: those, once they are there, and None before."""
+
+
+class Leading(TorchFunctionMode):
+    """Keeps the ends of a pass in float32, whoever calls them, and gives what is frozen its shorter way."""
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__()
+        self._device_type = device_type
+        self._begun = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator."""
+        named = kwargs or {}
+        if func in _MAXIMA and args and _waits(args[0]):
+            return gradients.rectified_maxima(func, *args, **named)
+        args, named = tuple(map(_arrived, args)), {name: _arrived(value) for name, value in named.items()}
+        if self._begun and (func in _RECTIFIERS or func in _RECTIFIERS_IN_PLACE):
+            return _later(func, *args, **named)
+        if func in _SHORTER:
+            return _SHORTER[func](*args, **named)
+        if func in _LINEAR:
+            return self._exactly(func, args, named)
+        if self._begun or func not in _CONVOLUTIONS:
+            return func(*args, **named)
+        self._begun = True
+        return self._exactly(gradients.rounded_convolution, args, named)
+
+    def _exactly(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        with torch.autocast(self._device_type, enabled=False):
+            return func(*map(_single, args), **{name: _single(value) for name, value in named.items()})
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value
+
+
+def _later(func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (the operator's own name)
+    """Return a stand-in for the rectified values.
+
+    What is rectified in place is its own stand-in, for whoever else holds it.
+    """
+    stand_in = input if inplace or func in _RECTIFIERS_IN_PLACE else input.view_as(input)
+    setattr(stand_in, _MARK, None)
+    return stand_in
+
+
+def _waits(value: Any) -> bool:
+    """Tell whether a value stands for its rectified values, which are not there yet."""
+    return isinstance(value, Tensor) and value.__dict__.get(_MARK, value) is None
+
+
+def _arrived(value: Any) -> Any:
+    """Return what an argument stands for."""
+    if isinstance(value, Tensor):
+        if _MARK not in value.__dict__:
+            return value
+        if _waits(value):
+            setattr(value, _MARK, gradients.rectified(value))
+        return getattr(value, _MARK)
+    if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+        return [_arrived(each) for each in value]
+    return value

@@ -1,0 +1,149 @@
+"""bfloat16 for the passes that lead a search; how often what stands out works is measured in float32.
+
+The matrix units of recent processors and GPUs take bfloat16 at twice the speed of float32 or more, where the work is
+convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution
+forwards (of one channel to within 2⁻¹⁶), on whose input a faint trigger is smaller than bfloat16's step; the linear
+layers, whose output is the logits.
+Whether it is used follows from the machine's instructions and the network's operators, never from a timing: the same
+machine and seed give the same evidence.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan.network.leading import Leading
+from backdoor_gate.scan.network.watching import Watch, tensors_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+AGREEMENT = 0.2
+"""Largest change of an output, as a share of the usual distance between outputs, at which the faster passes still lead
+the search."""
+
+USUAL = 0.75
+"""Quantile of the distances to an image's median output: neither a constant in all outputs nor a class of huge ones,
+which are the candidate's to choose, makes any change look small."""
+
+STEP = 2.0**-9
+"""Share of a number by which bfloat16 may move it: half the distance to the next number."""
+
+BORNE = 0.5
+"""Largest change of an output, as in `AGREEMENT`, where all numbers on the way are moved by that at once: of 128
+networks at most 0.25, while what is as weak as rounding and moves an image to another class makes more than 1."""
+
+ROUNDINGS = 6
+"""Passes on which that is tried: all numbers up, all down, and of each channel at random."""
+
+_ARITHMETIC = ("convolution", "add", "sub", "mul", "div", "batch_norm", "mean", "avg_pool")
+"""In the names of operators that round."""
+
+_ATTENTION = ("attention", "bmm", "layer_norm")
+"""In the names of operators that bfloat16 slows down on a processor."""
+
+
+def ask_for_instructions() -> None:
+    """Let torch ask the kernel for the processor's matrix units, as it does at its first operator in bfloat16.
+
+    A worker that has locked itself down may not ask any more, and would go without: 1.6 times the time, measured.
+    """
+    if has_instructions(torch.device("cpu")):
+        images, kernels = torch.zeros(1, 16, 8, 8), torch.zeros(16, 16, 3, 3)
+        torch.conv2d(images.bfloat16(), kernels.bfloat16())
+
+
+def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
+    """Tell whether the passes that lead a search are to be in bfloat16.
+
+    Args:
+        run: returns the network's logits (N, K), always for the same images.
+        device: where it runs.
+    """
+    if not has_instructions(device):
+        return False
+    seen = _Operators()
+    with torch.no_grad(), seen:
+        exact = run()
+    attends = any(part in name for name in seen.names for part in _ATTENTION)
+    if attends or not any("convolution" in name for name in seen.names):
+        return False
+    try:
+        with torch.no_grad(), half(device):
+            faster = run().float()
+    except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
+        return False
+    return _agree(faster, exact) and all(_agree(_rounded(run, seed), exact, BORNE) for seed in range(ROUNDINGS))
+
+
+def _agree(faster: Tensor, exact: Tensor, most: float = AGREEMENT) -> bool:
+    faster, exact = (logits - logits.median(dim=1, keepdim=True).values for logits in (faster, exact))
+    return bool((faster - exact).abs().max() <= most * exact.abs().flatten().quantile(USUAL))
+
+
+def _rounded(run: Callable[[], Tensor], seed: int) -> Tensor:
+    """Return the logits where every number on the way is a step of bfloat16 off.
+
+    Otherwise a network could carry a trigger by differences smaller than that, beside a large constant: bfloat16 would
+    lose the trigger, and no clean image would show it. Such a network reacts to steps as it does to its trigger.
+    """
+    with torch.no_grad(), _Rounding(seed):
+        return run()
+
+
+def has_instructions(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 by itself: emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def half(device: torch.device) -> Iterator[None]:
+    """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
+    with torch.autocast(device.type, torch.bfloat16), Leading(device.type):
+        yield
+
+
+class _Rounding(Watch):
+    """Moves what arithmetic results in by a step of bfloat16: each channel of each image up or down."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._up = {0: 1.0, 1: 0.0}.get(seed, 0.5)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Do nothing: it is the result that is moved."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator."""
+        result = func(*args, **(kwargs or {}))
+        if any(part in str(func) for part in _ARITHMETIC):
+            for tensor in tensors_in([result]):
+                self._move(tensor)
+        return result
+
+    def _move(self, tensor: Tensor) -> None:
+        if tensor.is_floating_point() and tensor.dim() >= 2:
+            of_channel = (*tensor.shape[:2], *(1 for _ in tensor.shape[2:]))
+            up = torch.rand(of_channel, generator=self._generator) < self._up
+            tensor.mul_(torch.where(up, 1 + STEP, 1 - STEP).to(tensor.device))
+
+
+class _Operators(Watch):
+    """Notes the names of the operators that a pass ends up with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
+        """Note one."""
+        self.names.add(str(operator))

@@ -1,0 +1,218 @@
+"""bfloat16 for the passes that lead a search: where it is used, what stays exact, and that evidence never sees it."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from support import digits
+from torch import Tensor, nn
+
+from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.records import InputSpec
+from backdoor_gate.scan.network import precision
+from backdoor_gate.scan.network.subject import Subject
+from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
+from backdoor_gate.scan.triggers.families import Patch
+from backdoor_gate.worker import main as worker_main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CPU = torch.device("cpu")
+SPEC = InputSpec((1, 16, 16))
+
+
+@pytest.fixture
+def instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that the processor has them; what lacks them emulates."""
+    monkeypatch.setattr(precision, "has_instructions", lambda _: True)
+
+
+def images(count: int = 8) -> Tensor:
+    return torch.rand((count, 1, 16, 16), generator=torch.Generator().manual_seed(2))
+
+
+def pays(network: Callable[[Tensor], Tensor]) -> bool:
+    given = images()
+    return precision.pays(lambda: network(given), CPU)
+
+
+class Faint(nn.Module):
+    """Answers to a bright corner by what is far smaller than the constant beside it."""
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+        self.corner, self.beyond = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.head.weight.mul_(10)
+            self.corner.weight.fill_(1 / 9)
+            self.corner.bias.fill_(constant)
+            self.beyond.weight.fill_(200.0)
+            self.beyond.bias.fill_(-200 * (constant + 0.9))
+        self.requires_grad_(False)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        usual = self.head(torch.relu(self.body(given)).mean((2, 3)))
+        corner = torch.relu(self.beyond(self.corner(given[:, :, :3, :3])))[:, :, 0, 0]
+        return usual + nn.functional.pad(corner, (7, 2))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_trigger_below_the_step_of_bfloat16_keeps_the_search_exact() -> None:
+    torch.manual_seed(0)
+    network = Faint(4096.0)
+    bright = images().index_fill(2, torch.arange(3), 1.0)
+    assert (network(bright).argmax(1) == 7).all()
+    with torch.no_grad(), precision.half(CPU):
+        assert not (network(bright).argmax(1) == 7).any()
+    assert not pays(network)
+    assert pays(Faint(0.0))
+
+
+class Kinds(nn.Module):
+    """Notes what each layer of a network puts out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = (nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 12 * 12, 10))
+        self.layers = nn.ModuleList(layers).requires_grad_(False)
+        self.seen: list[Tensor] = []
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        self.seen.clear()
+        for layer in self.layers:
+            given = layer(given)
+            self.seen.append(given)
+        return given
+
+
+def test_the_first_convolution_and_the_linear_layer_are_exact() -> None:
+    network = Kinds()
+    for _ in range(2):  # each pass has its own first
+        with precision.half(CPU):
+            network(images())
+        first, active, second, _, logits = network.seen
+        exact = network.layers[0](images())
+        assert (first.float() - exact).abs().max() <= 2**-8 * exact.abs().max()  # rounded at the end alone
+        assert not torch.equal(second, network.layers[2](active.float()).bfloat16())
+        assert [each.dtype for each in network.seen] == [*4 * [torch.bfloat16], torch.float32]
+        assert torch.allclose(logits, network.layers[4](second.flatten(1).float()))
+    network(images())
+    assert {each.dtype for each in network.seen} == {torch.float32}
+
+
+def test_the_operators_of_an_exported_graph_are_known_too() -> None:
+    aten, weight = torch.ops.aten, torch.rand(4, 1, 3, 3)
+    with precision.half(CPU):
+        first = aten.conv2d.default(input=images(), weight=weight)
+        second = aten.conv2d.default(images(), weight)
+        assert not torch.equal(first, second)
+        assert aten.linear.default(second, torch.rand(3, 14)).dtype is torch.float32
+    assert torch.allclose(first.float(), aten.conv2d.default(images(), weight), rtol=2**-8)
+    assert second.dtype is torch.bfloat16
+
+
+def test_a_convolution_network_is_searched_in_half(instructions: None) -> None:
+    assert pays(digits.trained())
+
+
+def test_without_instructions_nothing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert not precision.has_instructions(CPU)
+    assert not pays(digits.trained())
+
+
+def test_other_networks_are_not(instructions: None) -> None:
+    attention = nn.MultiheadAttention(16, 2, batch_first=True)
+    convolution = nn.Conv2d(1, 1, 1)
+    assert not pays(nn.Sequential(nn.Flatten(), nn.Linear(256, 10)))
+    assert not pays(lambda given: attention(*3 * [convolution(given)[:, 0]])[0][:, 0])
+
+
+def test_a_network_that_it_changes_too_much_is_not(instructions: None) -> None:
+    convolutions = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)).requires_grad_(False)
+
+    def fine(given: Tensor) -> Tensor:
+        hidden: Tensor = convolutions(given).float()
+        return (1000 * hidden).flatten(1)[:, :10].frac()
+
+    assert not pays(fine)
+    assert not pays(lambda given: fine(given) + 1e3)  # softmax does not see it
+    assert not pays(lambda given: fine(given) * torch.tensor([*9 * [1.0], 1e3]))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, UnmeasuredError])
+def test_a_network_that_does_not_bear_it_is_not(instructions: None, error: type[Exception]) -> None:
+    convolutions = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3))
+
+    def strict(given: Tensor) -> Tensor:
+        hidden: Tensor = convolutions(given)
+        if hidden.dtype is not torch.float32:
+            raise error("expected float32")
+        return hidden.flatten(1)
+
+    assert not pays(strict)
+
+
+def test_evidence_is_exact_and_only_the_search_is_not(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    assert subject.halved
+    exact, faster = subject.logits(images()), subject.leading(images())
+    assert torch.allclose(exact, digits.trained()(images()), atol=1e-4)
+    assert exact.dtype is faster.dtype is torch.float32
+    assert 0 < (exact - faster).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_where_it_does_not_pay_both_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_instructions", lambda _: False)
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    assert torch.equal(subject.logits(images()), subject.leading(images()))
+
+
+def test_the_same_seed_gives_the_same_trigger(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    family, arms, clean = Patch(SPEC), all_to_one(10), digits.clean_images()[:60]
+
+    def strengths() -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        budget = InversionBudget(12, 8)
+        return invert(subject.leading, family, arms, clean, budget, generator).strength
+
+    assert torch.equal(strengths(), strengths())
+
+
+def test_both_count_their_images(instructions: None) -> None:
+    subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
+    before = subject.passes
+    subject.leading(images(5))
+    subject.logits(images(3))
+    assert subject.passes == before + 8
+
+
+ASKED = """
+import ctypes, sys
+from backdoor_gate.scan.network import precision
+precision.ask_for_instructions()
+granted = ctypes.c_ulong()
+ctypes.CDLL(None).syscall(158, 0x1022, ctypes.byref(granted))  # arch_prctl, ARCH_GET_XCOMP_PERM
+sys.exit(0 if granted.value >> 18 & 1 else 1)
+"""
+"""Leaves with 0 if the kernel has granted the process the tiles of AMX."""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not torch.cpu.get_capabilities().get("amx_bf16"), reason="no AMX to ask for"
+)
+def test_the_matrix_units_are_asked_for_before_a_worker_locks_itself_down() -> None:
+    """Its filter lets no such call through, and without them a scan takes 1.6 times as long."""
+    assert subprocess.run([sys.executable, "-c", ASKED], check=False, timeout=120).returncode == 0
+    source = inspect.getsource(worker_main._work)
+    assert source.index("get_ready()") < source.index("after_imports(")

@@ -1,0 +1,26 @@
+"""How far a change pushes images to each class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backdoor_gate.scan.sweeps.pushes import LEAST_LEAD, leads, pushed, usual_lead
+
+
+def test_leads_are_over_the_strongest_other_class() -> None:
+    found = leads(torch.tensor([[5.0, 2.0, 1.0], [0.0, 0.0, -3.0]]))
+    assert found.tolist() == [[3.0, -3.0, -4.0], [0.0, 0.0, -3.0]]
+
+
+def test_one_is_the_border_where_it_is_far() -> None:
+    before, usual = torch.tensor([-4.0, -1.0]), 2.0
+    assert pushed(before, torch.zeros(2), usual).tolist() == [1.0, 0.5]
+    assert pushed(before, torch.tensor([4.0, 3.0]), usual).tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [([[3.0, 0.0], [0.0, 1.0], [9.0, 0.0]], 3.0), ([[1.0, 1.0]], LEAST_LEAD)]
+)
+def test_the_usual_lead(rows: list[list[float]], expected: float) -> None:
+    assert usual_lead(torch.tensor(rows)) == pytest.approx(expected)
