@@ -21,7 +21,7 @@ import torch
 from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.scan import loading, session
 from backdoor_gate.scan.data.clean import load_clean
-from backdoor_gate.scan.data.contract import agree
+from backdoor_gate.scan.data.contract import agree, shape_of
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.groups import approach_arms
 from backdoor_gate.scan.detectors.interface import Context
@@ -81,7 +81,7 @@ def scores(folder: Path) -> dict[str, list[float]]:
     order = job(folder, json.loads((folder / "meta.json").read_text("utf-8")), with_data=True, seed=0)
     assert order.data is not None
     clean = load_clean(order.data, order.declared, max_images=order.max_images, seed=order.seed)
-    spec, classes = agree(order.declared, session.shape_of(clean), order.signature)
+    spec, classes = agree(order.declared, shape_of(clean), order.signature)
     torch.manual_seed(order.seed)
     model = loading.load(order.candidate, order.formats, order.architecture, classes)
     subject = Subject(model, spec, classes, torch.device("cpu"), time.monotonic() + 3600)

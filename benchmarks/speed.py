@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import torch
 
-from backdoor_gate.scan.session import choose_device, get_ready
+from backdoor_gate.scan.machine import choose_device
+from backdoor_gate.scan.session import get_ready
 from backdoor_gate.worker.environment import ALLOCATOR
 from benchmarks.circumstances import RESULTS, circumstances
 from benchmarks.speeds.efficiency import efficiency

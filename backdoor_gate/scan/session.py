@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -32,11 +30,12 @@ from backdoor_gate.scan import control, embedding, loading, noise
 from backdoor_gate.scan.clock import Clock, work
 from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.data.clean import CleanImages, load_clean
-from backdoor_gate.scan.data.contract import DataShape, agree
+from backdoor_gate.scan.data.contract import agree, shape_of
 from backdoor_gate.scan.data.synthetic import synthetic
 from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context, Weakest
 from backdoor_gate.scan.finite import is_finite
+from backdoor_gate.scan.machine import choose_device, deadline_of, device_name, free_for_activations
 from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.passes import predict
 from backdoor_gate.scan.network.subject import Subject
@@ -46,19 +45,6 @@ from backdoor_gate.scan.triggers.images import Images
 if TYPE_CHECKING:
     from backdoor_gate.illustrations import Embedding
     from backdoor_gate.scan.data.probes import Probes
-
-REPORTING_RESERVE = 0.05
-"""Share of the time limit kept back, so that what was measured can be told before the parent kills the worker."""
-
-ACTIVATION_SHARE = 0.4
-"""Share of the memory left after loading that activations of one batch may take."""
-
-ACTIVATION_CAP = 512 << 20
-"""Bytes of activations of one batch on CPU at most: larger batches fall out of the processor's caches and do not run
-faster."""
-
-ASSUMED_IN_USE = 1 << 30
-"""Bytes of address space that torch and a network take, where the system does not say."""
 
 EMBEDDED_SUCCESS = 0.5
 """Share of held-out images that a trigger must move to be worth a look at what it does within the network."""
@@ -83,7 +69,7 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
         UsageError: the clean data, the policy's architecture or its declarations are wrong.
         UnmeasuredError: the model cannot be measured at all.
     """
-    deadline = time.monotonic() + job.limits.seconds * (1 - REPORTING_RESERVE)
+    deadline = deadline_of(job.limits)
     torch.manual_seed(job.seed)
     device = choose_device(job.device)
     clean = None
@@ -113,30 +99,6 @@ def require_declared(job: Job, num_classes: int) -> None:
             where="model.num_classes",
             hint="state their number in the policy",
         )
-
-
-def shape_of(clean: CleanImages | None) -> DataShape | None:
-    """Return what the clean images say of the model's input and classes."""
-    if clean is None:
-        return None
-    _, channels, height, width = clean.images.shape
-    return DataShape((channels, height, width), None if clean.labels is None else int(clean.labels.max()) + 1)
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UsageError: CUDA was asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is available", where="--device cuda", hint="use --device auto or cpu")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """Return the device as reports show it."""
-    return "cpu" if device.type == "cpu" else f"cuda:{torch.cuda.current_device()} {torch.cuda.get_device_name()}"
 
 
 def prepare(subject: Subject, clean: CleanImages | None, seed: int) -> tuple[Probes, DataFacts]:
@@ -180,33 +142,56 @@ def run_detectors(
     streams = streams_of(subject.device)
     activation_bytes = free_for_activations(job.limits.memory, subject.device) // streams
     of_noise = noise_classes(subject, images, job.seed)
-    pairs: list[tuple[Detector, Context]] = []
-    telling = Lock()
     with in_streams(streams) as pool:
         wanted = any(by_name[plan.name].controlled for plan in job.detectors)
         trained = pool.submit(control_of, subject, images, job.seed) if wanted else None
-        for position, plan in enumerate(job.detectors):
-
-            def report(done: int, total: int, first: int, last: int, position: int = position) -> None:
-                with telling:
-                    done_by_all = sum(work(each.subject.passes, each.subject.led) for _, each in pairs)
-                    left = clock.seconds_left(done_by_all)
-                    on_progress(Progress(position, done, max(1, total), (first, last), left))
-
-            own = partial(keep, plan.name)
-            alone = subject.counted_apart()
-            context = Context(alone, images, plan.settings, job.seed, activation_bytes, report, own, of_noise)
-            context.control = None if trained is None else trained.result
-            pairs.append((by_name[plan.name], context))
+        pairs = [
+            (
+                by_name[plan.name],
+                Context(
+                    subject=subject.counted_apart(),
+                    probes=images,
+                    settings=plan.settings,
+                    seed=job.seed,
+                    activation_bytes=activation_bytes,
+                    keep=partial(keep, plan.name),
+                    noise_classes=of_noise,
+                    control=None if trained is None else trained.result,
+                ),
+            )
+            for plan in job.detectors
+        ]
         planned = sum(_planned(*each) for each in pairs) + embedding.planned_passes(images.held_out)
-        clock = Clock(planned, streams)
-
-        def run(detector: Detector, context: Context) -> Evidence:
-            with clock.running(detector.name):
-                return run_one(detector, context)
-
-        running = {each[0].name: pool.submit(run, *each) for each in sorted(pairs, key=_turn)}
+        together = _Together(pairs, Clock(planned, streams), on_progress)
+        running = {each[0].name: pool.submit(together.run, *each) for each in sorted(pairs, key=_turn)}
         return tuple(running[plan.name].result() for plan in job.detectors)
+
+
+class _Together:
+    """Detectors that run side by side, and how far all of them have come.
+
+    Args:
+        pairs: the detectors in the order of the job, each with its context, which is made to report here.
+        clock: tells the time that all of them will take.
+        on_progress: called as one of them moves on, by one thread at a time.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Detector, Context]], clock: Clock, on_progress: OnProgress) -> None:
+        self._subjects = [context.subject for _, context in pairs]
+        self._clock, self._on_progress = clock, on_progress
+        self._telling = Lock()
+        for position, (_, context) in enumerate(pairs):
+            context.report = partial(self._tell, position)
+
+    def run(self, detector: Detector, context: Context) -> Evidence:
+        """Run one of them on the clock."""
+        with self._clock.running(detector.name):
+            return run_one(detector, context)
+
+    def _tell(self, position: int, done: int, total: int, first: int, last: int) -> None:
+        with self._telling:
+            left = self._clock.seconds_left(sum(work(subject.passes, subject.led) for subject in self._subjects))
+            self._on_progress(Progress(position, done, max(1, total), (first, last), left))
 
 
 def _turn(pair: tuple[Detector, Context]) -> tuple[bool, float]:
@@ -280,24 +265,3 @@ def timed(evidence: Evidence, seconds: float) -> Evidence:
     if isinstance(evidence, NotApplicable):
         return evidence
     return replace(evidence, cost=replace(evidence.cost, seconds=seconds))
-
-
-def free_for_activations(memory_limit: int, device: torch.device) -> int:
-    """Return the bytes that the activations of one batch may take."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info()
-        return int(free * ACTIVATION_SHARE)
-    free = max(memory_limit - address_space_in_use(), 0)
-    return min(int(free * ACTIVATION_SHARE), ACTIVATION_CAP)
-
-
-def address_space_in_use() -> int:
-    """Return the bytes of address space of this process, which is what the memory limit bounds.
-
-    The peak resident set would not do: a child inherits its parent's.
-    """
-    try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[0]
-    except OSError:
-        return ASSUMED_IN_USE
-    return int(pages) * resource.getpagesize()

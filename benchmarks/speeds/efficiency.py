@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx.experimental.optimization import fuse
 
+from backdoor_gate.scan.machine import free_for_activations
 from backdoor_gate.scan.network.precision import has_instructions
 from backdoor_gate.scan.network.subject import Subject
-from backdoor_gate.scan.session import free_for_activations
 from backdoor_gate.scan.triggers import Images, InversionBudget, all_to_one, invert
 from backdoor_gate.scan.triggers.families import FAMILIES, TriggerFamily
 from backdoor_gate.scan.triggers.memory import activation_bytes_per_image

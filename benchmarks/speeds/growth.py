@@ -14,8 +14,8 @@ from backdoor_gate.scan import session
 from backdoor_gate.scan.data.probes import Probes
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
+from backdoor_gate.scan.machine import free_for_activations
 from backdoor_gate.scan.network.subject import Subject
-from backdoor_gate.scan.session import free_for_activations
 from backdoor_gate.scan.triggers import Images, pairs
 from benchmarks.measure import ZOO, job
 from benchmarks.speeds.clock import in_turn, least, timed

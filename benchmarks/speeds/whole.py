@@ -13,10 +13,11 @@ from backdoor_gate.records import Cost, Declared, Job, Limits, Measured
 from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.machine import free_for_activations
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, predict
 from backdoor_gate.scan.network.precision import has_instructions
 from backdoor_gate.scan.network.subject import Subject
-from backdoor_gate.scan.session import free_for_activations, run_detectors
+from backdoor_gate.scan.session import run_detectors
 from backdoor_gate.scan.triggers import Images
 from benchmarks.measure import defaults as defaults_of
 from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed

@@ -19,7 +19,6 @@ from backdoor_gate.scan.data.clean import CleanImages
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.network.subject import Subject
-from backdoor_gate.scan.session import ACTIVATION_CAP, ASSUMED_IN_USE, address_space_in_use, free_for_activations
 from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 if TYPE_CHECKING:
@@ -148,39 +147,3 @@ def test_without_images_they_are_made() -> None:
 def test_too_few_images() -> None:
     with pytest.raises(UsageError, match="2 clean images are too few"):
         session.prepare(subject(), clean(2), 0)
-
-
-def test_what_the_data_says_of_the_model() -> None:
-    shape = session.shape_of(clean(300))
-    assert (shape.shape, shape.least_classes) == ((1, 16, 16), 10)
-    assert session.shape_of(clean(3, labelled=False)).least_classes is None
-    assert session.shape_of(None) is None
-
-
-# ---------------------------------------------------------------------------------------------- memory and device
-
-
-def test_memory_for_activations_is_what_the_limit_leaves() -> None:
-    used = address_space_in_use()
-    assert 50 << 20 < used < 64 * GIB
-    assert free_for_activations(0, CPU) == 0
-    assert free_for_activations(used // 2, CPU) == 0
-    little = free_for_activations(used + (100 << 20), CPU)
-    assert 20 << 20 < little < 60 << 20
-    assert free_for_activations(used + 100 * GIB, CPU) == ACTIVATION_CAP
-
-
-def test_where_the_system_does_not_say_an_amount_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(self: Path, encoding: str) -> str:
-        raise FileNotFoundError(2, "no such file", str(self), encoding)
-
-    monkeypatch.setattr(Path, "read_text", nowhere)
-    assert address_space_in_use() == ASSUMED_IN_USE
-
-
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert session.choose_device("auto").type == "cpu"
-    assert session.choose_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="no CUDA device"):
-        session.choose_device("cuda")

@@ -10,6 +10,7 @@ from backdoor_gate.records import Declared, InputSpec
 
 if TYPE_CHECKING:
     from backdoor_gate.candidate_facts import Signature
+    from backdoor_gate.scan.data.clean import CleanImages, StoredImages
 
 RANK = 4
 """Dimensions of a batch of images: N, C, H, W."""
@@ -21,6 +22,14 @@ class DataShape:
 
     shape: tuple[int, int, int]
     least_classes: int | None
+
+
+def shape_of(clean: CleanImages | StoredImages | None) -> DataShape | None:
+    """Return what the clean images say of the model's input and classes; None without any."""
+    if clean is None:
+        return None
+    _, channels, height, width = clean.images.shape
+    return DataShape((channels, height, width), None if clean.labels is None else int(clean.labels.max()) + 1)
 
 
 def agree(declared: Declared, data: DataShape | None, signature: Signature | None) -> tuple[InputSpec, int | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,11 @@ from backdoor_gate.examination import Diagnosis, Preparation, Trial
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan import loading
 from backdoor_gate.scan.data.clean import StoredImages, read_clean
-from backdoor_gate.scan.data.contract import DataShape, agree
+from backdoor_gate.scan.data.contract import agree, shape_of
 from backdoor_gate.scan.examination.preparations import prepared, usual
+from backdoor_gate.scan.machine import choose_device, deadline_of
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
 from backdoor_gate.scan.network.subject import OutOfTimeError, Subject
-from backdoor_gate.scan.session import REPORTING_RESERVE, choose_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +44,10 @@ def diagnose(job: Job) -> Diagnosis:
         UsageError: the clean data, the policy's architecture or its declarations are wrong.
         UnmeasuredError: the model cannot be measured at all, whatever the preparation.
     """
-    deadline = time.monotonic() + job.limits.seconds * (1 - REPORTING_RESERVE)
+    deadline = deadline_of(job.limits)
     torch.manual_seed(job.seed)
     stored = _shuffled(job)
-    spec, num_classes = agree(job.declared, _shape(stored), job.signature)
+    spec, num_classes = agree(job.declared, shape_of(stored), job.signature)
     model = loading.load(job.candidate, job.formats, job.architecture, num_classes, job.weights_in)
     looked = _Look(model, spec, num_classes, choose_device(job.device), deadline)
     images = _random(spec) if stored is None else torch.from_numpy(stored.images[:TRIED]).float()
@@ -82,13 +81,6 @@ def _shuffled(job: Job) -> StoredImages | None:
     stored = read_clean(job.data, job.declared, max_images=job.max_images, seed=job.seed)
     order = np.random.default_rng(job.seed).permutation(len(stored.images))
     return replace(stored, images=stored.images[order], labels=None if stored.labels is None else stored.labels[order])
-
-
-def _shape(stored: StoredImages | None) -> DataShape | None:
-    if stored is None:
-        return None
-    _, channels, height, width = stored.images.shape
-    return DataShape((channels, height, width), None if stored.labels is None else int(stored.labels.max()) + 1)
 
 
 def _random(spec: InputSpec) -> Tensor:

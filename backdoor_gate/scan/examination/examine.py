@@ -9,7 +9,7 @@ import torch
 from backdoor_gate.examination import Machine, Task
 from backdoor_gate.scan.examination.diagnosis import diagnose
 from backdoor_gate.scan.examination.inspection import inspect
-from backdoor_gate.scan.session import choose_device, device_name
+from backdoor_gate.scan.machine import choose_device, device_name
 
 if TYPE_CHECKING:
     from backdoor_gate.examination import Examination

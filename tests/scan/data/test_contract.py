@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from support import digits
 
 from backdoor_gate.candidate_facts import Signature, TensorSignature
 from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, UsageError
 from backdoor_gate.records import Declared, InputSpec
-from backdoor_gate.scan.data.contract import DataShape, agree
+from backdoor_gate.scan.data.clean import CleanImages
+from backdoor_gate.scan.data.contract import DataShape, agree, shape_of
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 POLICY, NO_POLICY = Declared(num_classes=10, shape=GREY), Declared()
@@ -84,3 +86,15 @@ def test_range_and_normalisation_are_the_policys() -> None:
     declared = Declared(shape=COLOUR, low=-1.0, high=2.0, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
     spec, _ = agree(declared, None, signed(*COLOUR))
     assert spec == InputSpec(COLOUR, -1.0, 2.0, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+
+
+def clean(count: int, *, labelled: bool = True) -> CleanImages:
+    images = digits.clean_images()[:count]
+    return CleanImages(images.images, images.labels if labelled else None, count, "kept")
+
+
+def test_what_the_data_says_of_the_model() -> None:
+    shape = shape_of(clean(300))
+    assert (shape.shape, shape.least_classes) == ((1, 16, 16), 10)
+    assert shape_of(clean(3, labelled=False)).least_classes is None
+    assert shape_of(None) is None
