@@ -15,7 +15,6 @@ import torch
 from backdoor_gate.catalogue import BY_NAME, MOST_UNDECLARED
 from backdoor_gate.errors import UnmeasuredError, UsageError
 from backdoor_gate.records import (
-    Cost,
     DataFacts,
     Evidence,
     Inconclusive,
@@ -243,7 +242,7 @@ def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]
 
 
 def run_one(detector: Detector, context: Context) -> Evidence:
-    """Measure once, with the time it took; out of time, or failed inside torch or the network, is Inconclusive."""
+    """Measure once, with what it cost; out of time, or failed inside torch or the network, is Inconclusive."""
     if why := _needless(detector, context):
         return NotApplicable(detector.name, why, by_candidate=False)
     started, before = time.monotonic(), context.subject.passes
@@ -251,17 +250,17 @@ def run_one(detector: Detector, context: Context) -> Evidence:
         evidence = detector.measure(context)
     except FAILURES as error:
         reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
-        evidence = Inconclusive(detector.name, reason, Cost(model_passes=context.subject.passes - before))
+        evidence = Inconclusive(detector.name, reason)
     if isinstance(evidence, Measured) and not is_finite(evidence):
         evidence = Inconclusive(detector.name, "what it measured is not finite", evidence.cost)
     if isinstance(evidence, Measured):
         side = min(context.subject.spec.shape[1:])
         evidence = replace(evidence, noise_classes=context.noise_classes, side=side)
-    return timed(evidence, time.monotonic() - started)
+    return costed(evidence, time.monotonic() - started, context.subject.passes - before)
 
 
-def timed(evidence: Evidence, seconds: float) -> Evidence:
-    """Return the evidence with its wall time; a detector that does not apply has no cost."""
+def costed(evidence: Evidence, seconds: float, passes: int) -> Evidence:
+    """Return the evidence with the wall time and the passes it took; a detector that does not apply has no cost."""
     if isinstance(evidence, NotApplicable):
         return evidence
-    return replace(evidence, cost=replace(evidence.cost, seconds=seconds))
+    return replace(evidence, cost=replace(evidence.cost, seconds=seconds, model_passes=passes))

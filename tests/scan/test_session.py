@@ -13,10 +13,10 @@ from support import digits
 
 from backdoor_gate.catalogue import MOST_UNDECLARED, DetectorPlan
 from backdoor_gate.errors import UnmeasuredError, UsageError
-from backdoor_gate.records import Cost, Declared, Inconclusive, InputSpec, Job, Limits, Measured
+from backdoor_gate.records import Declared, Inconclusive, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan import session
 from backdoor_gate.scan.data.clean import CleanImages
-from backdoor_gate.scan.detectors import DETECTORS
+from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.trigger_facts import Confirmation, Control, Pair
@@ -92,12 +92,17 @@ def test_what_is_no_number_is_told_of_one_detector_and_not_of_the_scan(
     unfit: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = next(each for each in DETECTORS if each.name == "warp_inversion")
-    usual = Measured(detector.name, (0.1, None), success=(1.0, None), cost=Cost(model_passes=7))
+    usual = Measured(detector.name, (0.1, None), success=(1.0, None))
     looked = subject()
     images, _ = session.prepare(looked, clean(100), 0)
     context = Context(looked, images, {}, 0, GIB)
     for evidence, kind in ((usual, Measured), (replace(usual, **unfit), Inconclusive)):
-        monkeypatch.setattr(type(detector), "measure", lambda *_, evidence=evidence: evidence)
+
+        def measure(_: Detector, context: Context, evidence: Measured = evidence) -> Measured:
+            context.subject.logits(images.held_out.images[:7])
+            return evidence
+
+        monkeypatch.setattr(type(detector), "measure", measure)
         found = session.run_one(detector, context)
         assert isinstance(found, kind)
         assert found.cost.model_passes == 7

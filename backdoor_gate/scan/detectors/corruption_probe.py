@@ -55,7 +55,7 @@ class CorruptionProbe:
 
     def measure(self, context: Context) -> Evidence:
         """Corrupt the images, and count where they go."""
-        subject, before, classes = context.subject, context.subject.passes, context.subject.num_classes
+        subject, classes = context.subject, context.subject.num_classes
         optimise, held_out = context.probes.optimise[:PROBED], context.probes.held_out[:PROBED]
         used = len(optimise) + len(held_out)
 
@@ -72,7 +72,7 @@ class CorruptionProbe:
             success=tuple(success.tolist()),
             verified=context.probes.clean,
             artefacts=_pictures(context, held_out, best[0], success),
-            cost=Cost(model_passes=subject.passes - before, images_used=used),
+            cost=Cost(images_used=used),
             means=tuple(Means(NAMES[at], None) for at in best[0].tolist()),
         )
 

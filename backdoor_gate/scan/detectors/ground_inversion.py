@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from backdoor_gate.records import Evidence, Measured
+from backdoor_gate.records import Cost, Evidence, Measured
 from backdoor_gate.scan.data.synthetic import Ground, planned_passes, synthetic
 from backdoor_gate.scan.detectors.inversion import InversionDetector
 from backdoor_gate.scan.triggers.families.frequencies import Frequencies
@@ -49,15 +49,11 @@ class GroundInversion(InversionDetector):
 
     def measure(self, context: Context) -> Evidence:
         """Make the images, and invert one arm per class on them."""
-        before = context.subject.passes
         ground = plain_ground(context.probes.optimise.images, context.subject.spec)
         made = synthetic(context.subject, context.seed, PER_CLASS, ground)
         # It knows no real images: not what its trigger does to them, nor where noise on them leads.
         evidence = super().measure(replace(context, probes=made, keep=lambda _: None, noise_classes=()))
-        if not isinstance(evidence, Measured):
-            return evidence
-        cost = replace(evidence.cost, model_passes=context.subject.passes - before, images_used=0)
-        return replace(evidence, cost=cost)
+        return replace(evidence, cost=Cost()) if isinstance(evidence, Measured) else evidence
 
 
 def plain_ground(images: Tensor, spec: InputSpec) -> Ground:

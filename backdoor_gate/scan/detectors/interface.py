@@ -83,7 +83,7 @@ class Detector(Protocol):
         ...
 
     def measure(self, context: Context) -> Evidence:
-        """Measure every class.
+        """Measure every class. Of the cost it says only what clean images it used: the session counts the rest.
 
         Raises:
             OutOfTimeError: the subject's deadline has passed.

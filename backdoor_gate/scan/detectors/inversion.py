@@ -49,7 +49,7 @@ class InversionDetector:
 
     def measure(self, context: Context) -> Evidence:
         """Invert one arm per class; of very many classes, of those that are left after the screening."""
-        before, classes = context.subject.passes, context.subject.num_classes
+        classes = context.subject.num_classes
         family = self.family(context.subject.spec)
         optimise, held_out = context.probes.optimise, context.probes.held_out
         arms = all_to_one(classes).to(context.subject.device)
@@ -59,8 +59,9 @@ class InversionDetector:
             arms = arms[screening.left(screened, classes)]
         inverted = invert_arms(stages.search, family, arms, optimise)
         if not inverted.finite():
-            cost = Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
-            return Inconclusive(self.name, "the optimisation did not stay finite", cost)
+            return Inconclusive(
+                self.name, "the optimisation did not stay finite", Cost(images_used=len(context.probes))
+            )
         usual = self._usual(context, family, inverted)
         weakest = _weakest_first(inverted, context.noise_classes)
         most = confirmation.looked_at(len(arms))
@@ -73,7 +74,7 @@ class InversionDetector:
             values=_by_class(inverted, inverted.strengths(), classes),
             success=_by_class(inverted, inverted.rates(FEWEST_HELD_OUT), classes),
             verified=context.probes.clean,
-            cost=Cost(model_passes=context.subject.passes - before, images_used=len(context.probes)),
+            cost=Cost(images_used=len(context.probes)),
             artefacts=shown,
             confirmations=again,
             controls=usual,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.records import Evidence, Inconclusive, Measured
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
 
 if TYPE_CHECKING:
@@ -39,15 +39,13 @@ class MaxMargin:
     def measure(self, context: Context) -> Evidence:
         """Climb from every start and keep each class's largest margin."""
         subject, restarts = context.subject, context.settings["restarts"]
-        before = subject.passes
         generator = torch.Generator().manual_seed(context.seed)
         noise = torch.rand((restarts, *subject.spec.shape), generator=generator)
         starts = (subject.spec.low + noise * (subject.spec.high - subject.spec.low)).to(subject.device)
         margins = torch.cat([self._class_margins(context, starts, *group) for group in self._groups(context)])
-        cost = Cost(model_passes=subject.passes - before)
         if not margins.isfinite().all():
-            return Inconclusive(self.name, "the margins are not finite", cost)
-        return Measured(self.name, tuple(margins.tolist()), cost=cost)
+            return Inconclusive(self.name, "the margins are not finite")
+        return Measured(self.name, tuple(margins.tolist()))
 
     def _groups(self, context: Context) -> list[tuple[int, int]]:
         size = max(1, INFERENCE_CHUNK // context.settings["restarts"])

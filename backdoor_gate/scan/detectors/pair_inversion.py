@@ -61,19 +61,23 @@ class PairInversion:
 
     def measure(self, context: Context) -> Evidence:
         """Invert the arms of every class that has images enough."""
-        subject, before = context.subject, context.subject.passes
+        subject = context.subject
         optimise, logits = taken_rightly(subject, context.probes.optimise)
         held_out, _ = taken_rightly(subject, context.probes.held_out)
         sources = _sources(context, optimise, held_out)
         if len(sources) < LEAST_SOURCES * (most := _most_sources(context)):
             reason = f"only {len(sources)} of {most} classes have {FEWEST_OF_SOURCE} images in either half"
-            return Inconclusive(self.name, f"{reason} that the network gets right", self._cost(context, before))
+            return Inconclusive(
+                self.name, f"{reason} that the network gets right", Cost(images_used=len(context.probes))
+            )
         family = self.family(subject.spec)
         arms = pairs(sources, subject.num_classes).to(subject.device)
         stages = confirmation.stages(context, len(arms))
         inverted = invert_arms(stages.search, family, arms, optimise)
         if not inverted.finite():
-            return Inconclusive(self.name, "the optimisation did not stay finite", self._cost(context, before))
+            return Inconclusive(
+                self.name, "the optimisation did not stay finite", Cost(images_used=len(context.probes))
+            )
         leads = _leads(logits, optimise.labels)
         found = _pairs(inverted, leads)
         order = _remarkable(found)
@@ -90,16 +94,13 @@ class PairInversion:
             values=tuple(None if pair is None else pair.strength for pair in weakest),
             success=tuple(None if pair is None else pair.success for pair in weakest),
             verified=context.probes.clean,
-            cost=self._cost(context, before),
+            cost=Cost(images_used=len(context.probes)),
             artefacts=shown,
             pairs=found,
             confirmations=again,
             controls=usual,
             screening=_left_out(context, sources),
         )
-
-    def _cost(self, context: Context, before: int) -> Cost:
-        return Cost(model_passes=context.subject.passes - before, images_used=len(context.probes))
 
 
 class PairPatch(PairInversion):

@@ -112,13 +112,16 @@ class PatchSweep:
 
     def measure(self, context: Context) -> Evidence:
         """Slide, look closer, and measure what was found on images that were not used."""
-        subject, before, classes = context.subject, context.subject.passes, context.subject.num_classes
+        subject, classes = context.subject, context.subject.num_classes
         halves = context.probes.optimise, context.probes.held_out
         optimise, held_out = (taken_rightly(subject, half)[0] for half in halves)
         shown = _shown(optimise, held_out, classes, context.seed)
         if not shown:
-            cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
-            return Inconclusive(self.name, "no class has images enough that the network gets right", cost)
+            return Inconclusive(
+                self.name,
+                "no class has images enough that the network gets right",
+                Cost(images_used=len(context.probes)),
+            )
         stamper = Stamper(subject.spec)
         starts, swept = _swept(context, stamper, shown), len(_grid(stamper))
         judges = [_Judge.of(subject, held_out)]
@@ -131,11 +134,9 @@ class PatchSweep:
             found.append(_Found(*way, stamp, push - max([0.0, *(known for known, _ in usual)]), success))
         found.sort(key=lambda each: each.push)
         _tell(context, swept + len(found), swept, len(shown))
-        return self._evidence(context, stamper, held_out, found, before)
+        return self._evidence(context, stamper, held_out, found)
 
-    def _evidence(
-        self, context: Context, stamper: Stamper, held_out: Images, found: Sequence[_Found], before: int
-    ) -> Measured:
+    def _evidence(self, context: Context, stamper: Stamper, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the farthest push to each class; to one that nothing came close to, none."""
         subject, classes = context.subject, range(context.subject.num_classes)
         farthest = {each.target: each for each in found}
@@ -150,7 +151,7 @@ class PatchSweep:
             success=tuple(max(farthest[k].success, wide[k]) if k in farthest else 0.0 for k in classes),
             verified=context.probes.clean,
             artefacts=_pictures(subject, stamper, held_out, found[-1]),
-            cost=Cost(model_passes=subject.passes - before, images_used=len(context.probes)),
+            cost=Cost(images_used=len(context.probes)),
             means=tuple(means.get(k, Means("no patch", None)) for k in classes),
         )
 

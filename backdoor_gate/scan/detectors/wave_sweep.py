@@ -67,13 +67,16 @@ class WaveSweep:
 
     def measure(self, context: Context) -> Evidence:
         """Try waves, look closer, and measure what was found on images that were not used."""
-        subject, before = context.subject, context.subject.passes
+        subject = context.subject
         halves = context.probes.optimise, context.probes.held_out
         optimise, held_out = (taken_rightly(subject, half)[0] for half in halves)
         waver, shown = Waver(subject.spec), optimise[:SWEPT_IMAGES]
         if not (waver.grid() and len(shown) and len(held_out)):
-            cost = Cost(model_passes=subject.passes - before, images_used=len(context.probes))
-            return Inconclusive(self.name, "no image that the network gets right has room for a wave", cost)
+            return Inconclusive(
+                self.name,
+                "no image that the network gets right has room for a wave",
+                Cost(images_used=len(context.probes)),
+            )
         starts, swept = _swept(context, waver, shown), len(waver.grid())
         told = [(subject, held_out[:TOLD_IMAGES])]
         if context.control is not None and (control := context.control()) is not None:
@@ -84,11 +87,9 @@ class WaveSweep:
             (push, success), *usual = (_told(*each, waver, target, wave) for each in told)
             found.append(_Found(target, wave, push - max([0.0, *(known for known, _ in usual)]), success))
             _tell(context, swept + len(found), swept)
-        return self._evidence(context, waver, held_out, found, before)
+        return self._evidence(context, waver, held_out, found)
 
-    def _evidence(
-        self, context: Context, waver: Waver, held_out: Images, found: Sequence[_Found], before: int
-    ) -> Measured:
+    def _evidence(self, context: Context, waver: Waver, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the push to each class; to one that was not looked at closely, none."""
         subject, by_target = context.subject, {each.target: each for each in found}
         classes = range(subject.num_classes)
@@ -98,7 +99,7 @@ class WaveSweep:
             success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
             verified=context.probes.clean,
             artefacts=_pictures(subject, waver, held_out, max(found, key=lambda each: each.push)),
-            cost=Cost(model_passes=subject.passes - before, images_used=len(context.probes)),
+            cost=Cost(images_used=len(context.probes)),
             means=tuple(Means(waver.words(by_target[k].wave) if k in by_target else "no wave", None) for k in classes),
         )
 
