@@ -22,6 +22,7 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 
 from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.errors import UnmeasuredError
+from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import Probes
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, predict
 from backdoor_gate.scan.triggers.images import Images
@@ -99,10 +100,7 @@ def planned_passes(subject: Subject, per_class: int) -> int:
 
 def _classes(subject: Subject, seed: int) -> Tensor:
     """Return the classes that images are made of, ascending."""
-    if subject.num_classes <= MOST_SEARCHED:
-        return torch.arange(subject.num_classes)
-    order = torch.randperm(subject.num_classes, generator=Generator().manual_seed(seed))
-    return order[:MOST_SEARCHED].sort().values
+    return at_most(MOST_SEARCHED, torch.arange(subject.num_classes), seed)
 
 
 def _of_each(subject: Subject, per_class: int) -> int:

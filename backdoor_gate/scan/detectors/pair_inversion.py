@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import confirmation, pictures
 from backdoor_gate.scan.detectors.controls import strengths_of_control
@@ -18,6 +16,8 @@ from backdoor_gate.scan.triggers.families import Patch, Spectral, Warp
 from backdoor_gate.trigger_facts import Pair, Screening
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers.families.interface import TriggerFamily
 
@@ -138,11 +138,7 @@ def _sources(context: Context, optimise: Images, held_out: Images) -> Tensor:
     """Return the classes with images enough in both halves, ascending, (S,) int64; of many, so many drawn at random."""
     classes = context.subject.num_classes
     enough = [half.labels.bincount(minlength=classes) >= FEWEST_OF_SOURCE for half in (optimise, held_out)]
-    found = (enough[0] & enough[1]).nonzero()[:, 0]
-    if len(found) <= (most := _most_sources(context)):
-        return found
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(context.seed))
-    return found[order[:most].to(found.device)].sort().values
+    return at_most(_most_sources(context), (enough[0] & enough[1]).nonzero()[:, 0], context.seed)
 
 
 def _left_out(context: Context, sources: Tensor) -> Screening | None:

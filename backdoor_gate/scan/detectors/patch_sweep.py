@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backdoor_gate.catalogue import MOST_SEARCHED
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
@@ -175,10 +176,8 @@ def _shown(optimise: Images, held_out: Images, classes: int, seed: int) -> dict[
     """Return a few images of each source with enough of them; of very many sources, of some drawn at random."""
     told = held_out.labels.bincount(minlength=classes) >= FEWEST_HELD_OUT
     sources = ((optimise.labels.bincount(minlength=classes) > 0) & told).nonzero()[:, 0].cpu()
-    if len(sources) > MOST_SEARCHED:
-        order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(seed))
-        sources = sources[order[:MOST_SEARCHED]].sort().values
-    return {int(k): optimise.images[optimise.labels == int(k)][:NEAR_IMAGES] for k in sources}
+    chosen = at_most(MOST_SEARCHED, sources, seed)
+    return {int(k): optimise.images[optimise.labels == int(k)][:NEAR_IMAGES] for k in chosen}
 
 
 def _swept(context: Context, stamper: Stamper, shown: dict[int, Tensor]) -> dict[tuple[int, int], Stamp]:
