@@ -2,7 +2,7 @@
 
 Each is inverted again from another seed with the halves of the images exchanged, so that neither a lucky run nor an
 overfit to a few images repeats. And what it does within the network is compared with what distinguishes real images of
-the class, after the symmetric feature differencing of EX-RAY, Liu et al., CVPR 2022: see `scan.depths.likeness`.
+the class, after the symmetric feature differencing of EX-RAY, Liu et al., CVPR 2022: see `network.depths.likeness`.
 """
 
 from __future__ import annotations
