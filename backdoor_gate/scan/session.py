@@ -94,7 +94,7 @@ def require_declared(job: Job, num_classes: int) -> None:
     """
     if job.declared.num_classes is None and num_classes > MOST_UNDECLARED:
         raise UnmeasuredError(
-            f"{num_classes} classes, and the policy does not say how many; it must above {MOST_UNDECLARED}",
+            f"{num_classes} classes, and the policy does not say how many, as it must above {MOST_UNDECLARED}",
             where="model.num_classes",
             hint="state their number in the policy",
         )

@@ -120,7 +120,7 @@ def test_very_many_classes_must_be_declared_before_anything_is_measured(monkeypa
     monkeypatch.setattr(session, "prepare", lambda *_: pytest.fail("too late"))
     order = replace(job(), declared=Declared(shape=(1, 16, 16)))
     with pytest.raises(
-        UnmeasuredError, match="10 classes, and the policy does not say how many; it must above 9"
+        UnmeasuredError, match="10 classes, and the policy does not say how many, as it must above 9"
     ) as told:
         session.measure(order, lambda _: None)
     assert (told.value.where, told.value.hint) == ("model.num_classes", "state their number in the policy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backdoor_gate.scan.triggers.replay import LEAST_SUCCESS
-from backdoor_gate.verdict.assess import WORKING_SUCCESS
+from backdoor_gate.verdict.confirm import WORKING_SUCCESS
 
 
 def test_a_trigger_that_works_in_the_scan_works_in_the_verdict() -> None:

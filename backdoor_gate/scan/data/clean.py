@@ -209,15 +209,16 @@ def _header(member: BinaryIO | Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _shaped(images: NDArray[Any], path: Path) -> NDArray[Any]:
+def _shaped(stored: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return images as (N, C, H, W)."""
+    images = stored
     if images.dtype == np.uint8 and images.ndim == 4:
         images = images.transpose(0, 3, 1, 2)
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4 or images.shape[1] not in _CHANNELS:
         hint = "store uint8 (N, H, W, C) or float (N, C, H, W), with 1 or 3 channels"
-        raise _fault(f"images of shape {images.shape} and type {images.dtype}", path, hint)
+        raise _fault(f"images of shape {stored.shape} and type {stored.dtype}", path, hint)
     if images.size == 0:
         raise _fault("no images", path)
     return images

@@ -140,6 +140,12 @@ def test_wrong_arrays(case: str, tmp_path: Path) -> None:
     assert re.search(message, fault(npz(tmp_path, **arrays)).what)
 
 
+def test_a_wrong_shape_is_told_as_it_is_stored(tmp_path: Path) -> None:
+    assert (
+        "images of shape (2, 1, 4, 5) and type uint8" in fault(npz(tmp_path, images=np.zeros((2, 1, 4, 5), "u1"))).what
+    )
+
+
 def test_data_against_the_policy(tmp_path: Path) -> None:
     path = npz(tmp_path, images=colours(), labels=LABELS)
     assert "images of shape (3, 4, 5), the policy says (1, 4, 5)" in fault(path, shape=(1, 4, 5)).what
@@ -162,7 +168,7 @@ DAMAGED = "not a readable npz file"
         (member("(1000000, 1000, 1000, 3)"), LARGER),
         (member("(2, 2, 2, 1)", b"1"), DAMAGED),
         (member("(-1, 2, 2, 1)"), DAMAGED),
-        (member("(2, 2, 2, 1)", bytes(64), "|O"), "array 'images.npy' holds no numbers"),
+        (member("(2, 2, 2, 1)", bytes(64), "|O"), "array 'images' holds no numbers"),
         (member("(__import__('os'),)"), DAMAGED),
         (member("()" + "+()" * 20_000), DAMAGED),
         (b"\x93NUMPY\x09\x00", DAMAGED),
@@ -248,7 +254,7 @@ def test_the_policys_channels_convert(channels: int, mode: str, tmp_path: Path) 
 
 def test_wrong_trees(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert fault(tmp_path / "empty").what == "0 class folders"
+    assert fault(tmp_path / "empty").what == "class folders: 0"
     root = tree(tmp_path, ("0", "1", "2"))
     Image.new("RGB", (6, 4)).save(root / "2" / "0.png")
     assert "image of shape (4, 6, 3), the others are (4, 5, 3)" in fault(root).what

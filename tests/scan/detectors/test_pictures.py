@@ -10,6 +10,7 @@ from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors.groups import Inverted
 from backdoor_gate.scan.detectors.interface import Context, Weakest
 from backdoor_gate.scan.detectors.pictures import EXAMPLES, pictures, planned_passes
+from backdoor_gate.scan.network.precision import ROUNDINGS
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import Arms, all_to_one, pairs
 from backdoor_gate.scan.triggers.families import Spectral
@@ -42,7 +43,9 @@ def test_each_trigger_is_shown_on_images_of_several_classes() -> None:
     taken = [a.prediction.class_index for a in clean]
     assert len(set(taken)) == EXAMPLES
     assert 1 not in taken
-    assert context.subject.passes - planned_passes(2) in (8, 16, 24, 32)  # the first looks at the output besides
+    assert context.subject.passes - planned_passes(2) in range(
+        8, 8 * (5 + ROUNDINGS), 8
+    )  # the first looks at the output besides
     model = digits.trained()
     for artefact in found:
         if artefact.name in {"clean", "triggered"}:
