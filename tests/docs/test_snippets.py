@@ -15,7 +15,7 @@ from command_lines import check_call
 from pipeline_files import check, commands_of, kind_of
 from snippets import DOCUMENTS, ROOT, Block, blocks_of, fences, steps_of
 
-from backdoor_gate import records
+from backdoor_gate import candidate_facts, records
 from backdoor_gate.policy import json_schema
 from backdoor_gate.verdict.references import References, render
 
@@ -198,4 +198,4 @@ def is_drawing(block: Block, _place: Workplace) -> None:
 
 @cache
 def _public_names() -> set[str]:
-    return {name for name in vars(records) if not name.startswith("_")} - set(vars(typing))
+    return {name for name in {**vars(records), **vars(candidate_facts)} if not name.startswith("_")} - set(vars(typing))
