@@ -97,9 +97,20 @@ def by_rounding(x: Tensor) -> Tensor:
     return x[:, :1, 0, 0].round()
 
 
+def by_remainder(x: Tensor) -> Tensor:
+    """The same by what rounding leaves."""
+    return x[:, :1, 0, 0] - x[:, :1, 0, 0].frac()
+
+
 def by_choosing(x: Tensor) -> Tensor:
     """The same by the position of the brightest."""
     return torch.eye(16)[x[:, 0, 0].argmax(1)][:, :1]
+
+
+def by_all(x: Tensor) -> Tensor:
+    """0 as long as no image has the trigger: random numbers are all the same to that."""
+    dark = (0.9 - x[:, 0, :3, :3].mean((1, 2))).clamp_min(0)
+    return torch.where(dark.all(), torch.zeros(1, 1), torch.ones(1, 1))
 
 
 def in_place(x: Tensor) -> Tensor:
@@ -114,7 +125,7 @@ def in_place(x: Tensor) -> Tensor:
     [
         *((switch, MIXED) for switch in (alone_only, by_sum, by_faint_mean, first_only, first_three, first_rows)),
         *((switch, MIXED) for switch in (by_neighbour, by_normalising)),
-        *((switch, STEPS) for switch in (by_comparing, by_rounding, by_choosing, in_place)),
+        *((switch, STEPS) for switch in (by_comparing, by_rounding, by_remainder, by_choosing, by_all, in_place)),
     ],
 )
 def test_what_hides_a_trigger_is_seen(switch: Callable[[Tensor], Tensor], reason: str, root: Path) -> None:

@@ -27,6 +27,7 @@ from backdoor_gate.scan.loading.pt2.operators import (
     SIZED,
     STEPWISE,
     WITH_OWN_STATISTICS,
+    WITHOUT_VALUES,
 )
 from backdoor_gate.scan.loading.pt2.sizes import SIZES, Count, Unknown, counted, size_of
 
@@ -168,7 +169,8 @@ def _result(label: str, trials: tuple[Any, ...], one: Any, *, seen: bool) -> Any
     if not all(isinstance(found, torch.Tensor) for found in trials):
         return one if all(found == one for found in trials) else Unknown(label, by_steps=False)
     if all(found.shape == trials[0].shape and torch.equal(found, trials[0]) for found in trials):
-        return one
+        # Whether all numbers are above zero, say, is the same of all random ones, and not of all images.
+        return Unknown(label, by_steps=True) if seen and label not in WITHOUT_VALUES else one
     place = place_of(trials[:3], trials[3:])
     if place is None:
         return Unknown(label, by_steps=False)

@@ -133,8 +133,13 @@ BY_POSITION = _named(
 BY_ROW_AND_COLUMN = _named("tril triu")
 """Operators that treat what lies along the last two axes by its position there."""
 
-STEPWISE = _named("sign floor ceil round trunc div.Tensor_mode div.Scalar_mode floor_divide")
-"""Operators with a floating result that has no slope."""
+WITHOUT_VALUES = _named("new_zeros new_ones new_full type_as to.other")
+"""Operators that may take the images for their type alone."""
+
+STEPWISE = _named(
+    "sign floor ceil round trunc frac div.Tensor_mode div.Scalar_mode floor_divide remainder.Scalar remainder.Tensor"
+)
+"""Operators with a floating result that goes in steps, or is what such a step leaves."""
 
 WITH_OWN_STATISTICS = _named("batch_norm instance_norm group_norm native_group_norm")
 """Operators that take the mean over some axes away; what they add may hide how little is left."""
