@@ -119,16 +119,11 @@ class _Rounding(Watch):
         self._up = {0: 1.0, 1: 0.0}.get(seed, 0.5)
         self._generator = torch.Generator().manual_seed(seed)
 
-    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
-        """Do nothing: it is the result that is moved."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operator."""
-        result = func(*args, **(kwargs or {}))
-        if any(part in str(func) for part in _ARITHMETIC):
+    def made(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Move one result."""
+        if any(part in str(operator) for part in _ARITHMETIC):
             for tensor in tensors_in([result]):
                 self._move(tensor)
-        return result
 
     def _move(self, tensor: Tensor) -> None:
         if tensor.is_floating_point() and tensor.dim() >= 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator that a pass within it comes down to, and changes none."""
+    """Sees every operator that a pass within it comes down to, before and after it runs."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -27,7 +26,6 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Keep torch from importing its compiler, two seconds of CPU, only to say that there is nothing to compile."""
         return False
 
-    @abstractmethod
     def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
         """Take note of an operator about to run.
 
@@ -36,10 +34,22 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             args: by position, as it gets them.
         """
 
+    def made(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Take note of what an operator has returned.
+
+        Args:
+            operator: as for `saw`.
+            args: likewise.
+            kwargs: those by name.
+            result: a tensor or several, which may be written into.
+        """
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator."""
         self.saw(func, args)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self.made(func, args, kwargs or {}, result)
+        return result
 
 
 def tensors_in(args: tuple[Any, ...] | list[Any]) -> Iterator[Tensor]:

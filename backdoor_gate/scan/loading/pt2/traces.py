@@ -46,22 +46,17 @@ class Trace(Watch):
         self.output = self._described(output)
         return self
 
-    def saw(self, operator: Any, args: tuple[Any, ...]) -> None:
-        """Do nothing: what an operator returns is known only later."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operator and note it."""
-        named = {name: value for name, value in (kwargs or {}).items() if name not in WHERE_AND_HOW}
+    def made(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Note one operator: what it was given keeps its names until the result has one of its own."""
+        named = {name: value for name, value in kwargs.items() if name not in WHERE_AND_HOW}
         given = self._described([*args, *sorted(named.items())])
-        result = func(*args, **(kwargs or {}))
-        if str(func) in OTHER_NAMES or (str(func) == OWN_COPY and isinstance(given[0], Tensor)):
+        if str(operator) in OTHER_NAMES or (str(operator) == OWN_COPY and isinstance(given[0], Tensor)):
             self._name(result, given[0])
-            return result
+            return
         step = len(self.operators)
-        self.operators.append((str(func), given))
+        self.operators.append((str(operator), given))
         for place, tensor in enumerate(tensors_in([result])):
             self._name(tensor, (step, place))
-        return result
 
     def _name(self, tensor: Tensor, name: Any) -> None:
         self._made[id(tensor)] = name
