@@ -240,6 +240,22 @@ def test_a_fixed_batch_that_deviates_only_where_a_trigger_is_is_not_the_architec
         load(root, FORMATS, architecture(code), CLASSES)
 
 
+@pytest.mark.parametrize(("activation", "scale"), [(F.silu, 1.5), (F.relu, 2.5)], ids=["operator", "constant"])
+def test_a_fixed_batch_of_as_many_operators_may_be_another_network(
+    activation: Callable[[Tensor], Tensor], scale: float, root: Path, code: Path
+) -> None:
+    class Alike(Normed):
+        def forward(self, x: Tensor) -> Tensor:
+            x = (x - self.mean) / self.std / torch.tensor(scale)
+            x = F.adaptive_avg_pool2d(activation(self.bn(self.conv(x))), 1)
+            return self.fc(x.flatten(1))
+
+    (root / "model.pt2").write_bytes(exported(trained(Alike), batch=1))
+    (code / "nets_of_ours.py").write_text(ARCHITECTURE.format("Normed"))
+    with pytest.raises(UnmeasuredError, match="cannot be shown to compute what nets_of_ours:build does"):
+        load(root, FORMATS, architecture(code), CLASSES)
+
+
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_kind_of_network_is_known_again_by_its_operators(
     kind: Callable[[], nn.Module], root: Path, code: Path
