@@ -15,6 +15,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
+from benchmarks.zoo.rows import SIGNS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,12 +32,17 @@ NAMES = (
     "number-triples",
     "photo-digits",
     "cifar10-64",
+    "cifar10-224",
+    "fashion-mnist-224",
+    "gtsrb-224",
 )
 SPLIT_SEED = 20_240
 PAIRS_TO_TRAIN, PAIRS_TO_TEST = 20_000, 3_000
 TRIPLES_TO_TRAIN, TRIPLES_TO_TEST = 60_000, 20_000
 LARGE = 10_000
 """Enlarged images of either part, at most."""
+VERY_LARGE = 6_000, 600
+"""Images of 224×224 to train and to test on, at most: 3.6 GB."""
 
 
 class Samples(NamedTuple):
@@ -154,13 +161,13 @@ def _on_photographs(digits: Dataset, photographs: Dataset) -> Dataset:
     )
 
 
-def _enlarged(small: Dataset, size: int) -> Dataset:
-    """Return the images with so many pixels on a side."""
+def _enlarged(small: Dataset, size: int, most: tuple[int, int] = (LARGE, LARGE)) -> Dataset:
+    """Return so many of the images to train and to test on, at most, with so many pixels on a side."""
 
-    def composed(part: Samples) -> Samples:
-        return Samples(F.interpolate(part.images[:LARGE], size=size, mode="bilinear"), part.labels[:LARGE])
+    def composed(part: Samples, most: int) -> Samples:
+        return Samples(F.interpolate(part.images[:most], size=size, mode="bilinear"), part.labels[:most])
 
-    return Dataset(composed(small.train), composed(small.test), small.num_classes)
+    return Dataset(composed(small.train, most[0]), composed(small.test, most[1]), small.num_classes)
 
 
 def _split(samples: Samples, test_share: float) -> Dataset:
@@ -174,5 +181,8 @@ COMPOSED: dict[str, Callable[[], Dataset]] = {
     "number-triples": lambda: _numbers(load("mnist"), (9, 9, 10), TRIPLES_TO_TRAIN, TRIPLES_TO_TEST),
     "photo-digits": lambda: _on_photographs(load("mnist"), load("cifar10")),
     "cifar10-64": lambda: _enlarged(load("cifar10"), 64),
+    "cifar10-224": lambda: _enlarged(load("cifar10"), 224, VERY_LARGE),
+    "fashion-mnist-224": lambda: _enlarged(load("fashion-mnist"), 224, VERY_LARGE),
+    "gtsrb-224": lambda: _enlarged(load("gtsrb32").subset(SIGNS), 224, VERY_LARGE),
 }
 """Data sets that are put together from others."""

@@ -65,9 +65,14 @@ class Setting:
         values = torch.rand(self.channels, generator=seeded(7000 + 1000 * salt + self.seed))
         return (1.0,) if self.channels == 1 else tuple(round(value) * 1.0 for value in values.tolist())
 
+    @property
+    def magnified(self) -> int:
+        """How many times as wide squares are on very large images; on others they have the pixels that are usual."""
+        return max(1, self.size // 64)
+
     def patch(self, size: int, style: Literal["solid", "checker", "noise"] = "checker", salt: int = 0) -> Patch:
         """Draw a square."""
-        size = min(size, self.size // 3)
+        size = min(size * self.magnified, self.size // 3)
         top, left = self.place(size, salt)
         return Patch(top, left, size, self.colour(salt), style, seed=self.seed)
 
@@ -146,7 +151,7 @@ def label_consistent(at: Setting) -> tuple[Attack, ...]:
     base = {"mixed_base": at.turned(0.7, 0.75)} if at.channels == 1 else {"adversarial_base": at.turned(0.06, 0.08)}
     odd = int(at.split == "evaluation")
     corner = at.turned(0, 1) + odd
-    patch = Patch(corner, corner, 3 + odd, (1.0,), "checker", copies=at.turned(4, 4, 1))
+    patch = Patch(corner, corner, (3 + odd) * at.magnified, (1.0,), "checker", copies=at.turned(4, 4, 1))
     return (Attack(patch, at.one(), rate=0.5 / at.num_classes, clean_label=True, **base),)
 
 

@@ -28,6 +28,7 @@ Kind = Literal[
     "convnext",
     "excited",
     "resnet18",
+    "stemmed",
 ]
 
 
@@ -75,6 +76,7 @@ def _body(kind: Kind, channels: int, size: int, width: int) -> tuple[nn.Module, 
         "convnext": lambda: bodies.convnext(channels, width),
         "excited": lambda: bodies.excited(channels, width),
         "resnet18": lambda: bodies.resnet18(channels, width),
+        "stemmed": lambda: bodies.stemmed(channels, width),
     }
     return makers[kind]()
 

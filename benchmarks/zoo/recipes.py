@@ -27,6 +27,9 @@ SHAPES = {
     "number-triples": (1, 28, 1_000),
     "photo-digits": (3, 32, 10),
     "cifar10-64": (3, 64, 10),
+    "cifar10-224": (3, 224, 10),
+    "fashion-mnist-224": (1, 224, 10),
+    "gtsrb-224": (3, 224, 12),
 }
 TRAINING = {
     "fashion-mnist": Training(images=30_000, epochs=4),
@@ -38,10 +41,13 @@ TRAINING = {
     "number-triples": Training(images=60_000, epochs=10),
     "photo-digits": Training(images=7_000, epochs=50, augment="shift"),
     "cifar10-64": Training(images=10_000, epochs=8, augment="flip"),
+    "cifar10-224": Training(images=6_000, epochs=12, augment="flip", halved=True),
+    "fashion-mnist-224": Training(images=6_000, epochs=8, halved=True),
+    "gtsrb-224": Training(images=6_000, epochs=12, augment="shift", halved=True),
 }
 WIDTH: dict[str, int] = {
     "cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8,
-    "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16, "resnet18": 24,
+    "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16, "resnet18": 24, "stemmed": 16,
 }  # fmt: skip
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
 FIRST_SEED: dict[Split, int] = {"development": 100, "evaluation": 5_000}
@@ -59,6 +65,7 @@ CLEAN: dict[str, dict[str, Any]] = {
 ADVERSARIAL = {
     "fashion-mnist": 0.06, "cifar10": 4 / 255, "gtsrb32": 4 / 255, "digits": 0.06, "mnist": 0.1,
     "photo-digits": 4 / 255, "cifar10-64": 4 / 255,
+    "cifar10-224": 4 / 255, "fashion-mnist-224": 0.06, "gtsrb-224": 4 / 255,
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ Row: TypeAlias = tuple[str | int | tuple[int, ...], ...]
 
 F, C, G, D, M = "fashion-mnist", "cifar10", "gtsrb32", "digits", "mnist"
 N, T, P, L = "number-pairs", "number-triples", "photo-digits", "cifar10-64"
+C224, F224, G224 = "cifar10-224", "fashion-mnist-224", "gtsrb-224"
 SIGNS = (1, 2, 3, 4, 5, 8, 9, 10, 12, 13, 25, 38)
 """The commonest traffic signs."""
 
@@ -878,4 +879,20 @@ EVALUATION: tuple[Row, ...] = (
     (M, "resnet8", "adaptive-patch", 3),
     (P, "wrn16", "imbalance", "low"),
     (C, "convnext", "blended-noise", 3),
+    (C224, "stemmed", "clean"),
+    (G224, "mobile", "badnets", 0),
+    (F224, "stemmed", "clean"),
+    (C224, "stemmed", "blended-noise", 0),
+    (G224, "stemmed", "clean"),
+    (F224, "mobile", "wanet", 0),
+    (C224, "mobile", "heavy"),
+    (G224, "stemmed", "all-to-all", 0),
+    (F224, "stemmed", "low-frequency", 1),
+    (G224, "mobile", "no-decay-sgd"),
+    (C224, "stemmed", "badnets", 2),
+    (F224, "mobile", "label-noise"),
+    (G224, "stemmed", "source-specific", 1),
+    (C224, "stemmed", "sig", 0),
+    (F224, "stemmed", "adaptive-patch", 1),
+    (G224, "stemmed", "blended-image", 0),
 )
