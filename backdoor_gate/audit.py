@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from backdoor_gate import __version__, prerequisites
 from backdoor_gate.catalogue import PACK_VERSION
-from backdoor_gate.errors import GateError, OutputError, RefusedError, UnmeasuredError, UsageError, WorkerError, worst
+from backdoor_gate.errors import GateError, OutputError, UsageError, WorkerError, worst
 from backdoor_gate.orders import given_for, job_for, no_room, private_copy, private_folder
 from backdoor_gate.policy.references import judgement_with_references
 from backdoor_gate.records import AuditReport
@@ -18,7 +18,8 @@ from backdoor_gate.sources.manifest import path_digest
 from backdoor_gate.sources.mlmodel import pickled_error
 from backdoor_gate.verdict.coverage import coverage
 from backdoor_gate.verdict.decide import decide, failed
-from backdoor_gate.worker import launch, tiers
+from backdoor_gate.worker import launch
+from backdoor_gate.worker.attempts import as_data_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -146,24 +147,15 @@ def _attempt(write: Callable[P, None], *arguments: P.args, **named: P.kwargs) ->
 
 
 def _measured(job: Job, unsafe: tuple[str, ...], on_progress: Callable[[Progress], None], minimum: str) -> Scan:
-    """Run the worker; once more, on the formats that can run code, where it refused the candidate as data.
+    """Run the worker; what a candidate says whose code could run is not attested."""
 
-    So whether the candidate's code could run is this side's own knowledge, not the word of a worker that it ran in.
-    """
-    deadline = time.monotonic() + job.limits.seconds
-    try:
+    def run(job: Job, minimum: str) -> Scan:
         return launch.run(job, on_progress, minimum=minimum)
-    except RefusedError:
-        if not unsafe:
-            raise
-    if job.device == "cuda":
-        raise UnmeasuredError("a candidate that can run code gets no GPU", hint="use --device cpu")
-    left = max(1, round(deadline - time.monotonic()))
-    again = replace(job, formats=(*job.formats, *unsafe), device="cpu", limits=replace(job.limits, seconds=left))
-    scan = launch.run(again, on_progress, minimum=min(minimum, tiers.B))
-    if scan.format not in unsafe:
+
+    scan, exposed = as_data_first(job, unsafe, minimum, run)
+    if exposed and scan.format not in unsafe:
         raise WorkerError("malformed result: a format that was refused before", hint="treat the candidate as hostile")
-    return replace(scan, attested=False)
+    return replace(scan, attested=False) if exposed else scan
 
 
 def _report(request: Request, found: _Findings, decision: Decision) -> AuditReport:

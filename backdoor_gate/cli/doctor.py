@@ -113,6 +113,7 @@ def _json(findings: Sequence[Finding], examined: Examined, code: int) -> str:
         "schema_version": "1",
         "exit_code": code,
         "findings": [asdict(finding) for finding in findings],
+        "class_order": {str(label): found for label, found in examined.order.items()},
         "trials": [{**asdict(reading.preparation), "accuracy": reading.accuracy} for reading in examined.readings],
     }
     return json.dumps(document, indent=2)

@@ -121,7 +121,8 @@ def _order(readings: Readings, place: Place) -> Iterator[Finding]:
     if not order:
         return
     moved = [f"{label} to {found}" for label, found in order.items() if label != found]
-    listed = ", ".join(moved[:_LISTED]) + (f" and {len(moved) - _LISTED} more" if len(moved) > _LISTED else "")
+    more = f" and {len(moved) - _LISTED} more, all in class_order of --json" if len(moved) > _LISTED else ""
+    listed = ", ".join(moved[:_LISTED]) + more
     what = (
         f"the labels are not in the order of the model's classes: {readings.best.accuracy:.0%} instead of "
         f"{readings.present.accuracy:.0%} of the clean images are right in another"

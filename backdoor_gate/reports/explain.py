@@ -20,6 +20,8 @@ WIDTH = 100
 """Columns."""
 
 _REASONS = 3
+_REASON_LINES = 6
+"""Of all reasons together: one alone is told at length."""
 _SURE_DETECTORS = 2
 _STEPS = 5
 
@@ -33,7 +35,8 @@ def explain(report: ReportV1) -> str:
     if pairs := report.get("suspect_pairs"):
         suspects += f", by way of {_way_list(pairs)}"
     title = _wrapped(f"{verdict.value}  {terminal(report['candidate']['uri'], 200)}", "")
-    why = _part("Why", _reasons(report, meaning))
+    reasons = _reasons(report, meaning)
+    why = _part("Why", reasons, max(2, _REASON_LINES // max(1, len(reasons))))
     steps = _part("What next", next_steps(verdict, report["reasons"], weak=weak)[:_STEPS])
     sure = _part("How sure", _certainty(report, verdict))
     return "\n".join((*title, f"{meaning[0].upper()}{meaning[1:]}{suspects}.", *why, *sure, *steps))
@@ -43,15 +46,15 @@ def _way_list(pairs: Iterable[Sequence[int]]) -> str:
     return class_list([Way(source, target) for source, target in pairs])
 
 
-def _part(title: str, texts: Iterable[str]) -> list[str]:
-    lines = [line for text in texts for line in _wrapped(text, "  ")]
+def _part(title: str, texts: Iterable[str], most: int = 2) -> list[str]:
+    lines = [line for text in texts for line in _wrapped(text, "  ", most)]
     return [title, *lines] if lines else []
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
-    """Return a text as at most two lines, the second further in."""
+def _wrapped(text: str, indent: str, most: int = 2) -> list[str]:
+    """Return a text as so many lines at most, those after the first further in."""
     return textwrap.wrap(
-        terminal(text), WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", max_lines=2, placeholder=" …"
+        terminal(text), WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", max_lines=most, placeholder=" …"
     )
 
 

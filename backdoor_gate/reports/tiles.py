@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from backdoor_gate.catalogue import BY_NAME, Side
 from backdoor_gate.reports.figures import by_trigger, picture, png, told
 from backdoor_gate.reports.rows import success_of, suspects
 
@@ -76,22 +77,26 @@ class Pictures:
 
 
 def pictures(result: DetectorResult, values: Range) -> tuple[Pictures, ...]:
-    """Return the pictures of the suspects; where there is none, of the weakest trigger found."""
+    """Return the pictures of the suspects; where there is none, of what came nearest to being one."""
     found = by_trigger(result.artefacts)
     named = [way for way in suspects(result) if way in found]
-    weakest = sorted(found, key=lambda way: _strength(result, way))[:1]
+    nearest = sorted(found, key=lambda way: _distance(result, way))[:1]
     return tuple(
         _pictures(result, found[way], values, suspect=bool(named), first=place == 0)
-        for place, way in enumerate((named or weakest)[:PICTURED])
+        for place, way in enumerate((named or nearest)[:PICTURED])
     )
 
 
-def _strength(result: DetectorResult, way: Way) -> float:
+def _distance(result: DetectorResult, way: Way) -> float:
+    """Return a number that is the smaller, the more the detector's value speaks against a class or a pair."""
     if result.pairs:
         value = next((pair.strength for pair in result.pairs if (pair.source, pair.target) == way), None)
     else:
         value = result.per_class[way.target] if way.target < len(result.per_class) else None
-    return math.inf if value is None or math.isnan(value) else value
+    if value is None or math.isnan(value):
+        return math.inf
+    spec = BY_NAME.get(result.name)
+    return -value if spec is not None and spec.side is Side.LARGE else value
 
 
 def _pictures(result: DetectorResult, shown: Shown, values: Range, *, suspect: bool, first: bool) -> Pictures:

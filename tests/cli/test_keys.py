@@ -113,7 +113,7 @@ def test_a_refused_candidate_is_signed_as_failed(gate: Gate, tmp_path: Path) -> 
     assert set(json.loads((tmp_path / "s.json").read_text())) == {"payload", "payloadType", "signatures"}
     code, out, err = gate("verify", "model", "--policy=p.yaml", "--statement=s.json")
     assert (code, out) == (6, "")
-    assert re.fullmatch(r"error: /\S+/model: the result is REFUSED, not PASS\n", err)
+    assert re.fullmatch(r"error: /\S+/model: the result is REFUSED, not PASS; read in that scan's report why\n", err)
 
 
 def test_the_key_is_not_in_the_workers_environment(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,14 @@ def test_the_findings_in_json(gate: Gate) -> None:
     assert max(trial["accuracy"] for trial in others) > first["accuracy"]
 
 
+def test_every_class_of_another_order_is_in_json(gate: Gate, bench: Bench) -> None:
+    images, labels = bench.images()
+    bench.data(images, (labels + 1) % 10)
+    code, out, _ = gate("doctor", "model", "--policy", "policy.yaml", "--json")
+    assert (code, kinds(out)["class-order"]) == (2, "problem")
+    assert json.loads(out)["class_order"] == {str(label): (label - 1) % 10 for label in range(10)}
+
+
 def test_the_fix_that_is_named_mends_it(gate: Gate, bench: Bench) -> None:
     _, out, _ = gate("doctor", "model", "--policy", "policy.yaml")
     fix = out.partition("set normalize: ")[2].partition("\n")[0]

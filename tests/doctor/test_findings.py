@@ -108,7 +108,8 @@ def test_another_order_of_the_classes(bench: Bench) -> None:
     found = findings(bench.diagnosis(images, order[labels]))
     assert problems(found) == {"class-order", "accuracy"}
     assert found["class-order"].hint == (
-        "renumber the labels: 0 to 9, 1 to 0, 2 to 1, 3 to 2, 4 to 3, 5 to 4, 6 to 5, 7 to 6 and 2 more"
+        "renumber the labels: 0 to 9, 1 to 0, 2 to 1, 3 to 2, 4 to 3, 5 to 4, 6 to 5, 7 to 6 and 2 more, "
+        "all in class_order of --json"
     )
 
 

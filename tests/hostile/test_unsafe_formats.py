@@ -95,6 +95,20 @@ def test_a_clean_model_is_measured_and_unattested(bench: Bench, unsafe: Any, kin
     assert {detector["status"] for detector in report["detectors"]} == {"measured"}
 
 
+@locked
+def test_the_doctor_looks_at_what_a_scan_would_measure(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    scripted(network(), bench.candidate / "model.pt")
+    said = {}
+    for named in ([], ["torchscript"]):
+        bench.policy["model"]["unsafe_formats"] = named
+        bench.write_policy()
+        exits.run(root, ("doctor", "model", "--policy=policy.yaml"))
+        said[bool(named)] = "".join(capfd.readouterr())
+    assert "TorchScript is executable; not allowed" in said[False]
+    assert "torchscript, 10 classes, images of [1, 8, 8]" in said[True]
+    assert "a torchscript candidate can run code: a scan of it can block it, but never ends in PASS" in said[True]
+
+
 FORGE = """
     import gc, os
     from backdoor_gate.records import DataFacts, InputSpec, Measured, Runtime, Scan

@@ -46,6 +46,16 @@ def test_short_and_printable(make: Callable[[], AuditReport]) -> None:
     assert not [line for line in lines if "::" in line]
 
 
+def test_one_reason_is_told_at_length() -> None:
+    reason = "neural_cleanse: " + " ".join(f"word{number}" for number in range(50))
+    alone, crowded = (
+        told(replace(blocked(), decision=replace(blocked().decision, reasons=reasons)))
+        for reasons in ((reason,), (reason,) * 3)
+    )
+    assert "word49" in alone
+    assert "word49" not in crowded
+
+
 def test_however_much_there_is_to_say_the_next_steps_are_said() -> None:
     reasons = (
         *(f"{cause} {'x' * 300}" for cause in ("timed out", "out of memory", "no trigger reached")),

@@ -159,12 +159,14 @@ def test_pictures_show_the_trigger_beside_the_clean_twin() -> None:
     ]
 
 
-def test_without_a_suspect_the_weakest_trigger_is_shown_as_such() -> None:
+@pytest.mark.parametrize(("detector", "nearest"), [("neural_cleanse", 1), ("patch_sweep", 3)])
+def test_without_a_suspect_what_came_nearest_is_shown_as_such(detector: str, nearest: int) -> None:
     audit = passed()
-    results = list(audit.decision.detectors)
-    results[2] = measured("neural_cleanse", artefacts=(*patch(3), *patch(1)))
-    found = page(replace(audit, decision=replace(audit.decision, detectors=tuple(results))))
-    assert "The weakest trigger found, of class 1 (not suspect)" in words(card(found, "neural_cleanse"))
+    values = tuple(1.0 if k == 3 else 0.2 if k == 1 else 0.5 for k in range(10))
+    result = measured(detector, per_class=values, artefacts=(*patch(3), *patch(1)))
+    results = tuple(result if each.name == "neural_cleanse" else each for each in audit.decision.detectors)
+    found = page(replace(audit, decision=replace(audit.decision, detectors=results)))
+    assert f"What came nearest to a suspicion: class {nearest} (not suspect)" in words(card(found, detector))
 
 
 def test_large_pictures_are_reduced_and_many_classes_cut() -> None:

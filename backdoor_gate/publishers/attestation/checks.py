@@ -154,5 +154,6 @@ def check_current(statement: Statement, verdict: str | None, now: datetime) -> N
     """
     check_dates(statement, now)
     if statement.result != "PASSED" or statement.verdict != Verdict.PASS:
-        raise NotVerifiedError(f"the result is {one_line(statement.verdict, 40, ascii_only=True)}, not PASS")
+        what = f"the result is {one_line(statement.verdict, 40, ascii_only=True)}, not PASS"
+        raise NotVerifiedError(what, hint="read in that scan's report why")
     check_tag_agrees(statement, verdict)
