@@ -213,7 +213,7 @@ def _check_database(uri: str) -> None:
 
 
 def _explained(error: Exception, where: str, failure: type[GateError]) -> GateError:
-    text = redacted(next(iter(str(error).splitlines()), "") or type(error).__name__)[:300]
+    text = one_line(redacted(next(iter(str(error).strip().splitlines()), "") or type(error).__name__), 300)
     code = str(getattr(error, "error_code", ""))
     where = redacted(where)
     if reason := text.partition(GATE_SAYS)[2]:

@@ -74,7 +74,8 @@ def _line(report: AuditReport) -> str:
     from backdoor_gate.reports.text import terminal  # noqa: PLC0415
 
     uri = report.candidate.uri if report.candidate else report.requested
-    parts = (f"{report.decision.verdict.value} {uri}", *report.decision.reasons[:1])
+    reasons = (reason.removeprefix(f"{uri}: ") for reason in report.decision.reasons[:1])
+    parts = (f"{report.decision.verdict.value} {uri}", *reasons)
     return ": ".join(terminal(part) for part in parts)
 
 

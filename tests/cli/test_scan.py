@@ -217,6 +217,13 @@ def test_an_unreachable_registry_is_inconclusive(gate: Gate) -> None:
     assert out.startswith("INCONCLUSIVE models:/digits/1: sqlite:///none.db: no such registry database")
 
 
+def test_one_line_names_the_model_once_and_cuts_with_a_sign(gate: Gate) -> None:
+    code, out, err = gate("models:/digits/1", "--policy=policy.yaml", "--tracking-uri=htp://x", "--quiet")
+    assert (code, err) == (4, "")
+    assert out.startswith("INCONCLUSIVE models:/digits/1: registry could not be read: Model registry")
+    assert "…; check the tracking URI" in out
+
+
 def test_missing_data_judges_nothing(gate: Gate, folder: Path) -> None:
     code, out, err = gate("model", "--policy=policy.yaml", "--data=none.npz")
     assert (code, out) == (2, "")
