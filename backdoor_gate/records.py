@@ -42,6 +42,11 @@ class InputSpec:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    @property
+    def side(self) -> int:
+        """The shorter side of an image, in pixels."""
+        return min(self.shape[1:])
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:

@@ -64,7 +64,7 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     if len(images) < FEWEST_OF_CLASS * num_classes:
         return None
     device = images.labels.device
-    shrink = max(1, min(spec.shape[1:]) // LARGEST)
+    shrink = max(1, spec.side // LARGEST)
     small = Images(F.avg_pool2d(images.images, shrink), images.labels)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -254,8 +254,7 @@ def run_one(detector: Detector, context: Context) -> Evidence:
     if isinstance(evidence, Measured) and not is_finite(evidence):
         evidence = Inconclusive(detector.name, "what it measured is not finite", evidence.cost)
     if isinstance(evidence, Measured):
-        side = min(context.subject.spec.shape[1:])
-        evidence = replace(evidence, noise_classes=context.noise_classes, side=side)
+        evidence = replace(evidence, noise_classes=context.noise_classes, side=context.subject.spec.side)
     return costed(evidence, time.monotonic() - started, context.subject.passes - before)
 
 

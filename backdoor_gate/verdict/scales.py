@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backdoor_gate.plausible import strongest
+
 if TYPE_CHECKING:
     from backdoor_gate.records import Measured
 
@@ -26,7 +28,7 @@ class Scale:
         of_control: a strength at or below this share of what the control leads one to expect is small.
         few_controlled: where there are too few classes to compare, but a control, a strength is small that is at or
             below the first of these two and, as a share of the control's own, at or below the second.
-        comparable: shares and outliers only count for strengths up to this one: nobody plants a stronger trigger.
+        comparable: shares and outliers only count for strengths up to this one, see `plausible`.
         outliers: whether an outlier counts; natural margins differ too much for that.
         above_runner_up: a value (of a detector that suspects large ones) of at least this multiple of the next class is
             large.
@@ -63,26 +65,23 @@ class Scale:
     areas: bool = False
 
     def of_side(self, side: int) -> Scale:
-        """Return the limits for images of such a side: a natural patch is a smaller share of larger ones.
-
-        And a planted one of a few pixels is a larger share of smaller ones, which are seldom as easy to move by nature.
-        """
-        of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
+        """Return the limits for images of such a side: a natural patch is a smaller share of larger ones."""
         share = share_of_side(side)
-        if self.areas and 0 < side < SMALL_SIDE:
-            return replace(self, comparable=self.comparable * SMALL_SIDE / side, of_noise=of_noise)
         if not self.areas or share == 1:
             return self
+        of_noise = None if self.of_noise is None else self.of_noise.of_side(side)
         absolute, few = (None if limit is None else share * limit for limit in (self.absolute, self.absolute_few))
         controlled = None if self.few_controlled is None else (share * self.few_controlled[0], self.few_controlled[1])
         return replace(self, absolute=absolute, absolute_few=few, few_controlled=controlled, of_noise=of_noise)
 
+    def up_to(self, strength: float) -> Scale:
+        """Return the limits where shares and outliers count for strengths up to this one."""
+        of_noise = None if self.of_noise is None else self.of_noise.up_to(strength)
+        return replace(self, comparable=strength, of_noise=of_noise)
+
 
 USUAL_SIDE = 32
 """Pixels on a side of the images, up to which the limits hold that are shares of the area."""
-
-SMALL_SIDE = 28
-"""Pixels on a side below which what is no more than `comparable` grows."""
 
 
 SUPPORTS = 0.8
@@ -121,8 +120,7 @@ SCALES: dict[str, Scale] = {
         of_runner_up=0.3,
         of_control=0.12,
         few_controlled=(0.0085, 0.2),
-        comparable=0.02,
-        of_noise=Scale(absolute=0.0085, of_median=0.15, comparable=0.02, outliers=False, areas=True),
+        of_noise=Scale(absolute=0.0085, of_median=0.15, outliers=False, areas=True),
         areas=True,
     ),
     "spectral_inversion": Scale(
@@ -130,37 +128,34 @@ SCALES: dict[str, Scale] = {
         of_median=0.25,
         of_runner_up=0.45,
         of_control=0.27,
-        comparable=0.25,
         of_noise=Scale(absolute=0.12, outliers=False),
     ),
     "frequency_inversion": Scale(
         of_median=0.19,
         of_runner_up=0.3,
         of_control=0.2,
-        comparable=0.5,
         of_noise=Scale(absolute=0.3, outliers=False),
     ),
-    "ground_inversion": Scale(of_median=0.25, of_runner_up=0.3, comparable=0.3),
+    "ground_inversion": Scale(of_median=0.25, of_runner_up=0.3),
     "warp_inversion": Scale(
         absolute=0.4,
         of_runner_up=0.3,
         of_control=0.11,
         few_controlled=(1.6, 0.2),
-        comparable=2.2,
         max_unmeasured=1.0,
     ),
     "generator_inversion": Scale(
-        of_median=0.165, of_runner_up=0.32, comparable=0.085, max_unmeasured=1.0, of_noise=Scale(outliers=False)
+        of_median=0.165, of_runner_up=0.32, max_unmeasured=1.0, of_noise=Scale(outliers=False)
     ),
 }
 
 
 WITHOUT_CLEAN_IMAGES: dict[str, Scale] = {
-    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35, comparable=0.02),
-    "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4, comparable=0.13),
-    "frequency_inversion": Scale(of_median=0.275, of_runner_up=0.33, comparable=1.5),
+    "neural_cleanse": Scale(of_median=0.21, of_runner_up=0.35),
+    "spectral_inversion": Scale(of_median=0.27, of_runner_up=0.4),
+    "frequency_inversion": Scale(of_median=0.275, of_runner_up=0.33),
     "warp_inversion": Scale(absolute=0.4, max_unmeasured=1.0),
-    "generator_inversion": Scale(of_runner_up=0.3, comparable=0.05, max_unmeasured=1.0),
+    "generator_inversion": Scale(of_runner_up=0.3, max_unmeasured=1.0),
 }
 """Scales of triggers found on synthetic images, where they differ: there, weak triggers reach every class."""
 
@@ -169,7 +164,11 @@ def scale_of(evidence: Measured) -> Scale:
     """Return the limits of a detector's values, by the images that they were measured on."""
     usual = SCALES[evidence.detector]
     scale = usual if evidence.verified else WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
-    return scale.of_side(evidence.side)
+    return scale.of_side(evidence.side).up_to(_strongest(evidence))
+
+
+def _strongest(evidence: Measured) -> float:
+    return strongest(evidence.detector, evidence.side, clean_images=evidence.verified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class PairScale:
         alone: at or below it one pair by itself counts as planted.
         apart: at or below it one pair counts as planted by its share times what that is of the fourth weakest pair's.
         together: at or below it the geometric mean over the best map of all sources does.
-        largest: a stronger trigger is none that an attacker would plant, and counts for neither.
+        largest: a stronger trigger counts for neither, see `plausible`.
         single: at or below it, at both looks, one pair by itself may count: natural ones, boots and bags or a 7 and a
             9, vary from look to look, and now and then one is as far below the others as a planted one.
         max_unmeasured: share of pairs that may be censored before the measurement counts as missing. Of many classes a
@@ -193,10 +192,10 @@ class PairScale:
     alone: float
     apart: float
     together: float
-    largest: float
     single: float
     controlled: float
     max_unmeasured: float
+    largest: float = math.inf
     areas: bool = False
 
     def of_side(self, side: int) -> PairScale:
@@ -218,18 +217,15 @@ PAIR_SCALES: dict[str, PairScale] = {
         alone=0.2,
         apart=0.09,
         together=0.5,
-        largest=0.03,
         single=0.0085,
         controlled=0.075,
         max_unmeasured=0.5,
         areas=True,
     ),
     "pair_spectral": PairScale(
-        alone=0.12, apart=0.054, together=0.55, largest=0.25, single=0.2, controlled=0.085, max_unmeasured=0.5
+        alone=0.12, apart=0.054, together=0.55, single=0.2, controlled=0.085, max_unmeasured=0.5
     ),
-    "pair_warp": PairScale(
-        alone=0.09, apart=0.027, together=0.68, largest=2.0, single=1.5, controlled=0.027, max_unmeasured=1.0
-    ),
+    "pair_warp": PairScale(alone=0.09, apart=0.027, together=0.68, single=1.5, controlled=0.027, max_unmeasured=1.0),
 }
 
 NEVER = 1e-9
@@ -246,4 +242,5 @@ def pair_scale_of(evidence: Measured) -> PairScale:
     """Return the limits of a detector's pairs, by how many they are and the images that they were measured on."""
     usual = PAIR_SCALES[evidence.detector]
     scale = usual if evidence.verified else PAIRS_WITHOUT_CLEAN_IMAGES.get(evidence.detector, usual)
-    return scale.of_side(evidence.side).among(len(evidence.pairs))
+    limits = scale.of_side(evidence.side).among(len(evidence.pairs))
+    return replace(limits, largest=_strongest(evidence))

@@ -241,7 +241,7 @@ def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isola
     """
     arrays = iter(payloads)
     shown = input_from(document.input)
-    evidence = tuple(_evidence_from(each, arrays, min(shown.shape[1:])) for each in document.evidence)
+    evidence = tuple(_evidence_from(each, arrays, shown.side) for each in document.evidence)
     return Scan(
         num_classes=document.num_classes,
         input=shown,

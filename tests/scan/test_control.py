@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cache
 
@@ -15,7 +16,7 @@ from backdoor_gate.scan import control, session
 from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.data.clean import CleanImages
 from backdoor_gate.scan.data.synthetic import synthetic
-from backdoor_gate.scan.detectors import inversion
+from backdoor_gate.scan.detectors import confirmation, inversion
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch
@@ -124,7 +125,8 @@ def test_what_is_planted_is_far_below_the_control() -> None:
     assert min(shares(None).values()) > 0.25
 
 
-def test_some_pairs_are_compared_the_leading_ones_among_them() -> None:
+def test_some_pairs_are_compared_the_leading_ones_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: math.inf)
     subject = Subject(digits.loaded(digits.trained(None)), SPEC, digits.CLASSES, CPU)
     clean = probes.from_clean(digits.clean_images(), seed=0)
     context = Context(subject, clean, {"steps": 20, "images": 3, "sources": 100}, 0, 256 << 20, control=trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from backdoor_gate.catalogue import BY_NAME, DetectorPlan
 from backdoor_gate.records import Declared, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan.data import probes
+from backdoor_gate.scan.detectors import confirmation
 from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.loading.interface import LoadedModel
@@ -107,7 +109,8 @@ def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
     assert [each.noise_classes for each in found if isinstance(each, Measured)] == [(ROUGH,) if wary else ()] * 2
 
 
-def test_a_class_of_noise_is_looked_at_again_only_where_it_is_much_the_weakest() -> None:
+def test_a_class_of_noise_is_looked_at_again_only_where_it_is_much_the_weakest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: math.inf)
     spec = InputSpec((1, 12, 12))
     settings = asdict(BY_NAME["neural_cleanse"].settings()) | FEWER
     looked_at = {}

@@ -10,6 +10,7 @@ from evidence import INVERSIONS, PAIRS, clean, innocent_pairs, judgement, plante
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backdoor_gate.plausible import STRONGEST
 from backdoor_gate.records import DetectorResult, Measured, Verdict
 from backdoor_gate.trigger_facts import Control
 from backdoor_gate.verdict.assess import assess
@@ -34,7 +35,7 @@ def controlled(evidence: Measured, *strengths: float | None) -> Measured:
 def just_small(name: str, share: float) -> tuple[list[float], list[float | None]]:
     """Return strengths of a candidate and of a control: one class is small only as a share of the control's."""
     scale = SCALES[name]
-    value = 0.9 * scale.comparable
+    value = 0.9 * STRONGEST[name]
     next_class = value / (1.05 * max(scale.of_median or 0.0, scale.of_runner_up or 0.0))
     values = [next_class * 2 ** (k / 9) for k in range(10)]  # spread out, so that none is an outlier
     values[CLASS] = value

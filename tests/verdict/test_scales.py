@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.plausible import STRONGEST, strongest
 from backdoor_gate.records import Measured
+from backdoor_gate.trigger_facts import Pair
+from backdoor_gate.verdict.criteria import criteria, index_excess
 from backdoor_gate.verdict.limits import crowded, small_excesses
+from backdoor_gate.verdict.pair_residuals import residuals
 from backdoor_gate.verdict.scales import (
     PAIR_SCALES,
     SCALES,
@@ -33,7 +38,7 @@ def test_every_detector_has_a_scale() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SCALES if name != "final_layer"])
 def test_the_document_states_every_limit(name: str) -> None:
-    scale = SCALES[name]
+    scale = scale_of(Measured(name, (1.0,) * 10, verified=True))
     _, _, usual, of_noise, _ = next(rows(name)).split("|")
     for limit in (*limits(scale), *limits(scale.of_one_source or Scale())):
         assert f" {limit:g} " in words(usual), f"{limit} is not in {usual!r}"
@@ -46,15 +51,16 @@ def test_the_document_states_every_limit(name: str) -> None:
 def test_the_document_states_every_limit_without_clean_images(name: str) -> None:
     *_, row = (row for row in rows(name) if row.count("|") == 3)
     stated = row.split("|")[2]
-    for limit in limits(WITHOUT_CLEAN_IMAGES[name]):
+    for limit in limits(scale_of(Measured(name, (1.0,) * 10, verified=False))):
         assert f" {limit:g} " in words(stated), f"{limit} is not in {stated!r}"
 
 
 @pytest.mark.parametrize("name", SCALES)
 def test_the_limits_follow_the_images(name: str) -> None:
     on_clean, on_synthetic = (Measured(name, (1.0,) * 10, verified=verified) for verified in (True, False))
-    assert scale_of(on_clean) is SCALES[name]
-    assert scale_of(on_synthetic) is WITHOUT_CLEAN_IMAGES.get(name, SCALES[name])
+    most, without = (strongest(name, 0, clean_images=clean) for clean in (True, False))
+    assert scale_of(on_clean) == SCALES[name].up_to(most)
+    assert scale_of(on_synthetic) == WITHOUT_CLEAN_IMAGES.get(name, SCALES[name]).up_to(without)
 
 
 @pytest.mark.parametrize("name", [*SCALES, *PAIR_SCALES])
@@ -78,11 +84,36 @@ def test_of_larger_images_a_natural_patch_is_a_smaller_share(name: str) -> None:
 
 
 def test_of_smaller_images_a_planted_patch_is_a_larger_share() -> None:
-    usual = SCALES["neural_cleanse"]
-    assert usual.of_noise is not None
-    of_noise = replace(usual.of_noise, comparable=3.5 * usual.of_noise.comparable)
-    assert usual.of_side(8) == replace(usual, comparable=3.5 * usual.comparable, of_noise=of_noise)
-    assert usual.of_side(27).comparable > usual.of_side(28).comparable == usual.comparable
+    of_side = {
+        side: scale_of(Measured("neural_cleanse", (1.0,) * 10, verified=True, side=side)) for side in (8, 27, 28, 32)
+    }
+    assert of_side[8] == of_side[32].up_to(3.5 * of_side[32].comparable)
+    assert of_side[27].comparable > of_side[28].comparable == of_side[32].comparable
+
+
+@pytest.mark.parametrize("detector", [*STRONGEST, "max_margin"])
+@pytest.mark.parametrize("clean_images", [True, False])
+def test_what_is_too_strong_to_count_blocks_nothing(detector: str, clean_images: bool) -> None:
+    """So a scan need not look at it again."""
+    most = strongest(detector, 32, clean_images=clean_images)
+    assert math.isinf(most) == (detector == "max_margin" or (detector == "warp_inversion" and not clean_images))
+    if math.isinf(most):
+        return
+    for strength, counts in ((0.99 * most, True), (1.01 * most, False)):
+        evidence = Measured(detector, (strength, *(1e3 * most,) * 9), (1.0,) * 10, verified=clean_images, side=32)
+        pairs = tuple(
+            Pair(s, t, strength if (s, t) == (0, 1) else 1e3 * most, 1.0, 1.0)
+            for s in range(10)
+            for t in range(10)
+            if s != t
+        )
+        if detector in PAIR_SCALES:
+            found = residuals(pairs, pair_scale_of(replace(evidence, pairs=pairs)).largest)
+            assert (found is not None and bool(found.works.any())) == counts
+        else:
+            found = criteria(evidence, 0, index_excess(evidence, 0.01))
+            assert found is not None
+            assert bool(found.words) == counts
 
 
 @pytest.mark.parametrize("name", PAIR_SCALES)
@@ -122,7 +153,7 @@ def words(cell: str) -> str:
 @pytest.mark.parametrize("name", PAIR_SCALES)
 def test_the_document_states_the_limits_of_pairs(name: str) -> None:
     (row,) = rows(name)
-    scale = PAIR_SCALES[name]
+    scale = pair_scale_of(Measured(name, (1.0,) * 10, verified=True))
     for limit in (scale.alone, scale.apart, scale.controlled, scale.together, scale.largest):
         assert f" {limit:g} " in f"{row} ".replace(",", " ").replace(";", " "), f"{limit} is not in {row!r}"
 

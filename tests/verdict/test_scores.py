@@ -21,12 +21,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backdoor_gate.catalogue import FEWEST_COMPARED
+from backdoor_gate.plausible import STRONGEST
 from backdoor_gate.records import Inconclusive, Measured
 from backdoor_gate.trigger_facts import Confirmation
 from backdoor_gate.verdict.assess import assess
 from backdoor_gate.verdict.corroborate import corroborate
 from backdoor_gate.verdict.references import FARTHEST
-from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import INDEX_RATE, Score, detector_score, model_scores
 
 strengths = st.floats(1e-3, 100)
@@ -94,7 +94,7 @@ def test_the_order_of_the_classes_does_not_matter(name: str, values: list[float]
 @given(st.lists(strengths, min_size=FEWEST_COMPARED, max_size=12), st.floats(0.1, 10))
 def test_shares_and_indices_are_free_of_units(values: list[float], factor: float) -> None:
     """As long as none is stronger than anything an attacker would plant."""
-    values = [value * SCALES["spectral_inversion"].comparable / (10 * max(values)) for value in values]
+    values = [value * STRONGEST["spectral_inversion"] / (10 * max(values)) for value in values]
     before = detector_score(with_values("spectral_inversion", values))
     after = detector_score(with_values("spectral_inversion", [value * factor for value in values]))
     assert (before is None) == (after is None)

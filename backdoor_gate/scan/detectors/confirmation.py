@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from backdoor_gate.plausible import strongest
 from backdoor_gate.scan.detectors import groups
 from backdoor_gate.scan.network.depths import likeness
 from backdoor_gate.scan.network.subject import OutOfTimeError
 from backdoor_gate.trigger_facts import Confirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from backdoor_gate.scan.detectors.groups import Inverted
     from backdoor_gate.scan.detectors.interface import Context
@@ -32,6 +33,10 @@ ONE_IN = 9
 COMPARED_IMAGES = 32
 """Images of an arm's sources, and of its target, that are compared within the network at most; of one source alone,
 whose images are more alike, half as many."""
+
+NEAR = 1.25
+"""Factor on the strongest trigger that counts, up to which classes are looked at again: near their limits two detectors
+count together, and now and then the second look finds a weaker one."""
 
 PROGRESS = 1 << 16
 """Units of progress for each arm: finer than any number of steps."""
@@ -48,6 +53,22 @@ class Stages(NamedTuple):
 def looked_at(arms: int) -> int:
     """Return how many of so many arms are looked at again."""
     return max(1, arms // ONE_IN)
+
+
+def weak_enough(
+    context: Context, detector: str, inverted: Inverted, leading: Iterable[int], near: float = 1.0
+) -> list[int]:
+    """Return those of the arms whose trigger is weak enough to count, in the order given.
+
+    Args:
+        context: of the detector.
+        detector: its name.
+        inverted: all arms.
+        leading: positions of arms with a working trigger.
+        near: factor on the strength of the strongest that counts.
+    """
+    most = near * strongest(detector, context.subject.spec.side, clean_images=context.probes.clean)
+    return [at for at in leading if float(inverted.strength[at]) <= most]
 
 
 def planned_passes(context: Context, arms: int, settling: int, held_out: int) -> int:
@@ -119,6 +140,7 @@ def confirm(  # noqa: PLR0913, PLR0917 (the triggers, and the halves)
     # In the order of the arms, as progress tells the classes.
     chosen = torch.tensor(sorted(leading), dtype=torch.int64)
     if not len(chosen):
+        context.report(1, 1, 0, context.subject.num_classes - 1)
         return ()
     arms = inverted.arms[chosen].to(optimise.labels.device)
     try:

@@ -9,7 +9,7 @@ import torch
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.detectors import confirmation, pictures, screening
 from backdoor_gate.scan.detectors.controls import strengths_of_control
-from backdoor_gate.scan.detectors.groups import invert_arms, planned_passes, replayed
+from backdoor_gate.scan.detectors.groups import invert_arms, planned_leading, planned_passes, replayed
 from backdoor_gate.scan.triggers import all_to_one
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class InversionDetector:
     controlled: ClassVar[bool] = True
 
     def planned_passes(self, context: Context) -> int:
-        """Estimate the images put through the network."""
+        """Estimate the images put through the network; few networks have a trigger that is worth a second look."""
         count, halves = screening.searched(context), (len(context.probes.optimise), len(context.probes.held_out))
-        second = confirmation.planned_passes(context, count, *halves) + pictures.planned_passes(SHOWN)
-        return screening.planned(context) + planned_passes(context, count, *halves) + second
+        shown = pictures.planned_passes(SHOWN)
+        return screening.planned(context) + planned_passes(context, count, *halves) + shown
 
     def planned_leading(self, context: Context) -> int:
-        """Return the steps' images, those of the short search and of the second look among them."""
-        return screening.planned(context) + confirmation.planned_leading(context, screening.searched(context))
+        """Return the steps' images, those of the short search among them."""
+        return screening.planned(context) + screening.searched(context) * planned_leading(context)
 
     def measure(self, context: Context) -> Evidence:
         """Invert one arm per class; of very many classes, of those that are left after the screening."""
@@ -66,6 +66,7 @@ class InversionDetector:
         weakest = _weakest_first(inverted, context.noise_classes)
         most = confirmation.looked_at(len(arms))
         leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}
+        leading = set(confirmation.weak_enough(context, self.name, inverted, leading, confirmation.NEAR))
         inverted = replayed(context.subject, family, inverted, held_out, {*leading, *weakest[:SHOWN]})
         shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
         again = confirmation.confirm(stages.second, family, inverted, leading, optimise, held_out, from_source=False)

@@ -82,11 +82,12 @@ class PairInversion:
         found = _pairs(inverted, leads)
         order = _remarkable(found)
         leading = _of_each_source(order, found)[: confirmation.looked_at(len(arms))]
+        leading = confirmation.weak_enough(context, self.name, inverted, leading)
         inverted = replayed(subject, family, inverted, held_out, {*leading, *order[:SHOWN]})
         found = _pairs(inverted, leads)
         weakest = [_weakest(found, target) for target in range(subject.num_classes)]
         shown = pictures.pictures(context, family, inverted, order[:SHOWN], held_out, from_source=True)
-        chosen = sorted({*leading, *_ordinary(order, len(sources))})
+        chosen = sorted({*leading, *_ordinary(order, len(sources))}) if leading else ()
         usual = strengths_of_control(context, family, inverted, chosen, optimise, from_source=True)
         again = confirmation.confirm(stages.second, family, inverted, leading, optimise, held_out, from_source=True)
         return Measured(

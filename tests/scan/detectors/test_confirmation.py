@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,8 @@ def test_one_arm_in_nine(arms: int, again: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["neural_cleanse", "pair_patch"])
-def test_each_detector_looks_again_at_what_leads(name: str) -> None:
+def test_each_detector_looks_again_at_what_leads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: math.inf)
     (detector,) = (detector for detector in DETECTORS if detector.name == name)
     steps: list[float] = []
     small = {"steps": 20, "images": 6, "classes": 100, "sources": 100}
@@ -164,6 +166,41 @@ def test_each_detector_looks_again_at_what_leads(name: str) -> None:
     else:
         known = {k: value for k, value in enumerate(found.values) if value is not None}
         assert ways == [(None, min(known, key=lambda k: known[k]))]
+
+
+@pytest.mark.parametrize("name", ["neural_cleanse", "pair_patch"])
+def test_what_is_too_strong_to_count_is_neither_looked_at_again_nor_compared(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (detector,) = (detector for detector in DETECTORS if detector.name == name)
+    small = {"steps": 20, "images": 6, "classes": 100, "sources": 100}
+    asked: list[tuple[str, int, bool]] = []
+
+    def strongest(name: str, side: int, *, clean_images: bool) -> float:
+        asked.append((name, side, clean_images))
+        return 0.0
+
+    def control() -> None:
+        raise AssertionError("nobody needs the control")
+
+    monkeypatch.setattr(confirmation, "strongest", strongest)
+    steps: list[float] = []
+    made = context("patch", settings=small, report=lambda done, total, *_: steps.append(done / total))
+    made.control = control if name == "pair_patch" else None
+    found = detector.measure(made)
+    assert isinstance(found, Measured)
+    assert any(value is not None for value in found.values)
+    assert (found.confirmations, found.controls) == ((), ())
+    assert asked == [(name, 16, True)]
+    assert steps == sorted(steps)
+    assert steps[-1] == 1
+
+
+@pytest.mark.parametrize(("near", "kept"), [(1.0, [3, 0]), (1.25, [3, 0, 1])])
+def test_weak_enough_to_count(near: float, kept: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: 0.5)
+    first = replace(inverted("patch"), strength=torch.tensor([0.5, 0.6, 0.7, 0.1, 0.2, *[9.0] * 5]))
+    assert confirmation.weak_enough(context("patch"), "neural_cleanse", first, [3, 0, 1, 2, 9], near) == kept
 
 
 @pytest.mark.parametrize(("from_source", "source"), [(False, None), (True, 0)])
