@@ -63,8 +63,7 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     """
     if len(images) < FEWEST_OF_CLASS * num_classes:
         return None
-    device = images.labels.device
-    shrink = max(1, spec.side // LARGEST)
+    device, shrink = images.labels.device, grain(spec)
     small = Images(F.avg_pool2d(images.images, shrink), images.labels)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -74,6 +73,11 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     pooled.eval().requires_grad_(requires_grad=False)
     plain = InputSpec(spec.shape, spec.low, spec.high)
     return Subject(LoadedModel(pooled, "control", None), plain, num_classes, device, deadline)
+
+
+def grain(spec: InputSpec) -> int:
+    """Return the pixels along a side of the squares that the control sees as one: what is finer it cannot tell."""
+    return max(1, spec.side // LARGEST)
 
 
 class _Scaled(nn.Module):

@@ -9,7 +9,7 @@ from backdoor_gate.records import Measured, Status
 from backdoor_gate.verdict.comparison import unnatural
 from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight
 from backdoor_gate.verdict.limits import Excess
-from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS
+from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS, scale_of
 from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up
 
 if TYPE_CHECKING:
@@ -53,15 +53,21 @@ def support(other: Measured, class_index: int) -> Excess | None:
         class_index: of the margin.
 
     Returns:
-        None where it has no trigger to the class that works at both looks, or one as weak as the images make it.
+        None where it has no trigger to the class that works at both looks, or one as weak as the images make it, or
+        one too strong to count.
     """
-    if other.detector not in SUPPORTING:
+    if other.detector not in SUPPORTING or _too_strong(other, class_index):
         return None
     second = at_second_sight(other)
     first_share, share = (share_of_next(each.values, each.success, class_index) for each in (other, second))
     if first_share is None or share is None or unnatural(second, class_index) <= 0:
         return None
     return Excess(log_ratio(SUPPORTS, share), f"works at {first_share:.2f} of the next class")
+
+
+def _too_strong(other: Measured, class_index: int) -> bool:
+    value = other.values[class_index]
+    return value is not None and value > scale_of(other).comparable
 
 
 def share_of_next(

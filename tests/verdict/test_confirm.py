@@ -186,7 +186,7 @@ def test_an_unconfirmed_suspect_does_not_hide_what_is_missing() -> None:
 def test_a_margin_is_not_borne_out_by_a_natural_trigger() -> None:
     margins = list(CLEAN["max_margin"])
     margins[CLASS] = 4 * max(margins)
-    patches = list(CLEAN["neural_cleanse"])
+    patches = [0.2 * value for value in CLEAN["neural_cleanse"]]
     patches[CLASS] = 0.7 * min(patches)
     small = with_values("neural_cleanse", patches)
     margin = with_values("max_margin", margins)

@@ -119,10 +119,10 @@ def margin_of(class_index: int) -> Measured:
     return with_values("max_margin", values)
 
 
-def trigger_to(class_index: int, share: float = 0.75, success: float = 1.0) -> Measured:
+def trigger_to(class_index: int, share: float = 0.75, success: float = 1.0, usual: float = 0.02) -> Measured:
     """Return patches of which one is smaller than the next, but not by itself suspect."""
-    values = [0.1] * 10
-    values[class_index] = share * 0.1
+    values = [usual] * 10
+    values[class_index] = share * usual
     return with_values("neural_cleanse", values, success=success)
 
 
@@ -141,7 +141,14 @@ def test_a_margin_and_a_small_trigger_to_the_same_class_block() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [trigger_to(5), trigger_to(6, share=0.9), trigger_to(6, success=0.8), Inconclusive("neural_cleanse", "x")]
+    "other",
+    [
+        trigger_to(5),
+        trigger_to(6, share=0.9),
+        trigger_to(6, success=0.8),
+        trigger_to(6, usual=0.03),  # weaker than the next, but too strong to count
+        Inconclusive("neural_cleanse", "x"),
+    ],
 )
 def test_a_margin_that_no_trigger_bears_out_does_not_block(other: Evidence) -> None:
     assert decide(scan_of([margin_of(6), other]), judgement(["max_margin"])).verdict is Verdict.PASS

@@ -123,9 +123,12 @@ def test_a_margin_counts_for_what_a_trigger_bears_out() -> None:
     assert model_scores([margins]) == {}, "without a trigger it only informs"
     borne_out = model_scores([margins, planted("spectral_inversion", 3)])["max_margin"]
     assert borne_out == alone
-    elsewhere = model_scores([margins, planted("spectral_inversion", 5)])["max_margin"]
+    trigger = with_values("spectral_inversion", [0.05 if k == 5 else 0.2 for k in range(10)])
+    elsewhere = model_scores([margins, trigger])["max_margin"]
     assert elsewhere.value < 0
-    evidence = (margins, planted("spectral_inversion", 5))
+    stronger = replace(trigger, values=tuple(2 * (value or 0.0) for value in trigger.values))
+    assert "max_margin" not in model_scores([margins, stronger]), "too strong to bear out anything"
+    evidence = (margins, trigger)
     results = [assess(each, required=True, rate=INDEX_RATE, max_unmeasured=0.2) for each in evidence]
     assert not corroborate(results, evidence)[0].blocking
 

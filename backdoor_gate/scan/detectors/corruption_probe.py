@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Measured
+from backdoor_gate.scan.control import grain
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.corruptions import NAMES, corrupted
@@ -80,7 +81,8 @@ class CorruptionProbe:
 def moved(subject: Subject, images: Images, seed: int, tell: Callable[[int], None] = lambda _: None) -> Tensor:
     """Return the share of the other classes' images that each corruption moves to each class, (B, K), in [0, 1].
 
-    Images that a class has already, by their label or by the network's answer, do not count for it.
+    Images that a class has already, by their label or by the network's answer, do not count for it. Of large images
+    noise and loss are as coarse as what the control sees: it could not tell how natural the effect of finer ones is.
 
     Args:
         subject: the network, whose K classes those are.
@@ -95,7 +97,7 @@ def moved(subject: Subject, images: Images, seed: int, tell: Callable[[int], Non
     answers = []
     for at in range(0, len(images), AT_ONCE):
         unit = (images.images[at : at + AT_ONCE] - low) / extent
-        changed = torch.cat(list(corrupted(unit, seed + at)))
+        changed = torch.cat(list(corrupted(unit, seed + at, grain(subject.spec))))
         answers.append(_answers(subject, low + extent * changed).view(len(NAMES), -1))
         tell(at + len(unit))
     after = torch.cat(answers, dim=1)  # (B, N)
@@ -117,7 +119,7 @@ def _pictures(context: Context, images: Images, best: Tensor, success: Tensor) -
     low, extent = context.subject.spec.low, context.subject.spec.high - context.subject.spec.low
 
     def corrupt(images: Tensor) -> Tensor:
-        found = corrupted((images - low) / extent, context.seed)
+        found = corrupted((images - low) / extent, context.seed, grain(context.subject.spec))
         return low + extent * next(islice(found, int(best[target]), None))
 
     moves = torch.arange(context.subject.num_classes, device=images.labels.device) != target

@@ -62,11 +62,11 @@ class InversionDetector:
             return Inconclusive(
                 self.name, "the optimisation did not stay finite", Cost(images_used=len(context.probes))
             )
-        usual = self._usual(context, family, inverted)
         weakest = _weakest_first(inverted, context.noise_classes)
+        near = confirmation.weak_enough(context, self.name, inverted, weakest, confirmation.NEAR)
+        usual = self._usual(context, family, inverted) if near else ()
         most = confirmation.looked_at(len(arms))
-        leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}
-        leading = set(confirmation.weak_enough(context, self.name, inverted, leading, confirmation.NEAR))
+        leading = {*weakest[:most], *_farthest_below(inverted, usual)[:most]}.intersection(near)
         inverted = replayed(context.subject, family, inverted, held_out, {*leading, *weakest[:SHOWN]})
         shown = pictures.pictures(context, family, inverted, weakest[:SHOWN], held_out, from_source=False)
         again = confirmation.confirm(stages.second, family, inverted, leading, optimise, held_out, from_source=False)

@@ -33,25 +33,34 @@ NAMES = (
 """What is done to the images."""
 
 
-def corrupted(images: Tensor, seed: int) -> Iterator[Tensor]:
+def corrupted(images: Tensor, seed: int, grain: int = 1) -> Iterator[Tensor]:
     """Yield the images as each of `NAMES` leaves them, in that order.
 
     Args:
         images: (N, C, H, W) float32 in [0, 1].
         seed: of the noise.
+        grain: pixels along a side of the squares that noise and loss come in.
     """
     for shades in SHADES:
         yield (images * (shades - 1)).round() / (shades - 1)
     yield from diffused(images, SHADES)
     generator = torch.Generator().manual_seed(seed)
-    normal = torch.randn(images.shape, generator=generator).to(images.device)
+    coarse = (*images.shape[:2], *(-(-extent // grain) for extent in images.shape[2:]))
+    normal = _grained(torch.randn(coarse, generator=generator), images, grain)
     for deviation in NOISE:
         yield (images + deviation * normal).clamp(0, 1)
-    uniform = torch.rand(images.shape, generator=generator).to(images.device)
+    uniform = _grained(torch.rand(coarse, generator=generator), images, grain)
     for share in LOST:
         yield images.masked_fill(uniform < share / 2, 0).masked_fill(uniform > 1 - share / 2, 1)
     half = F.avg_pool2d(images, 2, ceil_mode=True)
     yield F.interpolate(half, size=images.shape[-2:], mode="nearest")
+
+
+def _grained(values: Tensor, images: Tensor, grain: int) -> Tensor:
+    """Return the values, each for a square of so many pixels on a side, as large as the images."""
+    height, width = images.shape[2:]
+    squares = values.repeat_interleave(grain, dim=2).repeat_interleave(grain, dim=3)
+    return squares[:, :, :height, :width].to(images.device)
 
 
 def diffused(images: Tensor, shades: tuple[int, ...]) -> tuple[Tensor, ...]:

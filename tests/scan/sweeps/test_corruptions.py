@@ -46,6 +46,19 @@ def test_each_has_a_name_and_stays_in_range(shape: tuple[int, int, int]) -> None
         assert float(each.max()) <= 1
 
 
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 13, 10)])
+def test_noise_and_loss_come_in_grains(shape: tuple[int, int, int]) -> None:
+    images = torch.full((4, *shape), 0.5)
+    of_grains = dict(zip(NAMES, corrupted(images, 0, grain=3), strict=True))
+    for name in (*(f"noise of {each:.0%}" for each in NOISE), "losing 3% of the pixels"):
+        corners = of_grains[name][:, :, ::3, ::3]
+        again = corners.repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)[:, :, : shape[1], : shape[2]]
+        assert torch.equal(of_grains[name], again)
+        assert len(of_grains[name].unique()) > 1
+    for fine, grained in zip(corrupted(images, 0), corrupted(images, 0, grain=1), strict=True):
+        assert torch.equal(fine, grained)
+
+
 def test_they_do_what_their_names_say() -> None:
     images = torch.rand((8, 1, 16, 16), generator=torch.Generator().manual_seed(0))
     found = dict(zip(NAMES, corrupted(images, 0), strict=True))
