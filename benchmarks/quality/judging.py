@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 from backdoor_gate.catalogue import BY_NAME, DETECTORS
+from backdoor_gate.plausible import strongest
 from backdoor_gate.records import (
     Cost,
     DataFacts,
@@ -22,6 +23,7 @@ from backdoor_gate.records import (
     Scan,
     Verdict,
 )
+from backdoor_gate.scan.detectors.confirmation import NEAR
 from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
 from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import Ranked
@@ -104,6 +106,22 @@ def _evidence(name: str, row: dict[str, Any], line: dict[str, Any]) -> Evidence:
         return NotApplicable(name, why, by_candidate=False)
     if "missing" in row:
         return Inconclusive(name, row["missing"])
+    return _as_today(_measured(name, row, line))
+
+
+def _as_today(evidence: Measured) -> Measured:
+    """Leave out what a scan no longer asks of triggers that are too strong to count, as older lines have it."""
+    most = strongest(evidence.detector, evidence.side, clean_images=evidence.verified)
+    if evidence.pairs:
+        strengths = {(pair.source, pair.target): pair.strength for pair in evidence.pairs}
+        looks = tuple(each for each in evidence.confirmations if (strengths[each.source, each.target] or 0.0) <= most)
+        return replace(evidence, confirmations=looks, controls=evidence.controls if looks else ())
+    near = {k for k, value in enumerate(evidence.values) if value is not None and value <= NEAR * most}
+    looks = tuple(each for each in evidence.confirmations if each.target in near)
+    return replace(evidence, confirmations=looks, controls=evidence.controls if near else ())
+
+
+def _measured(name: str, row: dict[str, Any], line: dict[str, Any]) -> Measured:
     return Measured(
         name,
         tuple(row["values"]),
