@@ -3,10 +3,10 @@
     python -m benchmarks.speed [--part PART]... [--network NAME]... [--threads N] [--device auto|cpu|cuda] [--seed N]
 
 Parts: `options` (what each setting is worth), `efficiency` (trigger loop against the bare network), `memory`, `growth`
-(classes, image size, network width), `start` (cold start), `scan` (a whole default scan), `precision` (what bfloat16
-changes in the evidence, on the zoo's networks). Each part is short by itself; what was measured before by other parts
-stays in `benchmarks/results/speed.json`, and `speed.md` is written anew. Ratios are of one run each, of alternatives
-timed in turn. It runs with the worker's variables for threads and memory.
+(classes, image size, network width), `start` (cold start), `scan` (a whole default scan), `trained` (the same of trained
+networks of the zoo), `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is short by
+itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is written anew.
+Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads and memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backdoor_gate.scan.session import get_ready
 from backdoor_gate.worker.environment import ALLOCATOR
 from benchmarks.circumstances import RESULTS, circumstances
 from benchmarks.speeds.efficiency import efficiency
-from benchmarks.speeds.growth import growth
+from benchmarks.speeds.growth import growth, trained
 from benchmarks.speeds.memory import memory
 from benchmarks.speeds.networks import KINDS
 from benchmarks.speeds.options import details, options
@@ -36,7 +36,7 @@ from benchmarks.speeds.whole import whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS = ("options", "efficiency", "memory", "growth", "start", "scan", "precision")
+PARTS = ("options", "efficiency", "memory", "growth", "start", "scan", "trained", "precision")
 BY_NETWORK = ("options", "efficiency", "memory", "scan")
 
 
@@ -69,6 +69,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
         "memory": lambda name: memory(name, seed),
         "scan": lambda name: whole(name, seed, device, most_seconds),
         "growth": lambda _: growth(seed, device),
+        "trained": lambda _: trained(seed),
         "start": lambda _: start(2 * rounds + 1),
         "precision": lambda _: precision((seed, seed + 1)),
     }

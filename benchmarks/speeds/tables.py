@@ -84,6 +84,12 @@ def _growth(figures: Figures) -> list[str]:
     return [*lines, "", f"Arms of the pair detectors a class, by the number of classes: {arms}."]
 
 
+def _trained(figures: Figures) -> list[str]:
+    head = ["network", "classes", "CPU s", "wall s", "CPU ms a class"]
+    rows = [list(row.values()) for row in figures["whole_scans"]]
+    return [f"Whole scans of trained networks, {figures['threads']} threads.", "", *table(head, rows)]
+
+
 def _start(figures: Figures) -> list[str]:
     rows = [[name, seconds["cpu"], seconds["wall"]] for name, seconds in figures["seconds"].items()]
     beyond = f"A scan beyond importing torch: {figures['scan_beyond_import_of_torch']} s."
@@ -131,6 +137,7 @@ _WRITERS = {
     "efficiency": _efficiency,
     "memory": _memory,
     "growth": _growth,
+    "trained": _trained,
     "start": _start,
     "scan": _scan,
     "precision": _precision,
