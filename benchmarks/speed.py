@@ -3,10 +3,11 @@
     python -m benchmarks.speed [--part PART]... [--network NAME]... [--threads N] [--device auto|cpu|cuda] [--seed N]
 
 Parts: `options` (what each setting is worth), `efficiency` (trigger loop against the bare network), `memory`, `growth`
-(classes, image size, network width), `start` (cold start), `scan` (a whole default scan), `trained` (the same of trained
-networks of the zoo), `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is short by
-itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is written anew.
-Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads and memory.
+(classes, image size, network width), `start` (cold start), `scan` (a whole default scan), `trained` (the same of
+trained networks of the zoo), `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is
+short by itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is
+written anew. Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads
+and memory.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backdoor_gate.catalogue import DETECTORS
-from backdoor_gate.records import Verdict
+from backdoor_gate.records import Measured, Verdict
 from benchmarks import stability
 from benchmarks.quality.curves import curves
 from benchmarks.quality.document import markdown
@@ -65,6 +65,29 @@ def test_a_planted_patch_is_counted_for_its_family_and_its_detector() -> None:
     text = markdown("made-up", ABOUT, figures, networks)
     assert "| badnets | 1 of 2 (0.01-0.99) | 1 of 2 (0.01-0.99) |" in text
     assert "- backdoored: INCONCLUSIVE (planted: 3)" in text
+
+
+@pytest.mark.parametrize(("weak", "asked"), [(0.004, True), (0.086, True), (0.1, False)])
+def test_older_lines_are_judged_by_what_a_scan_asks_today(weak: float, asked: bool) -> None:
+    """Of images of 8×8 a patch counts up to 0.07, and is looked at again up to 1.25 times that."""
+    old = line("clean", patch=weak)
+    old["detectors"]["neural_cleanse"] |= {
+        "values": [weak if k == 3 else 0.2 for k in range(10)],
+        "confirmations": [[None, 3, 0.1, 1.0, None], [None, 4, 0.1, 1.0, None]],
+        "controls": [[None, k, 0.1] for k in range(10)],
+    }
+    pairs = [[s, t, weak if (s, t) == (0, 3) else 0.2, 1.0, 1.0] for s in range(3) for t in range(10) if s != t]
+    old["detectors"]["pair_patch"] = old["detectors"]["neural_cleanse"] | {
+        "pairs": pairs,
+        "confirmations": [[0, 3, 0.1, 1.0, None], [1, 4, 0.1, 1.0, None]],
+        "controls": [[0, 3, 0.1], [1, 4, 0.1]],
+    }
+    found = {each.detector: each for each in judged(old).evidence if isinstance(each, Measured)}
+    assert [look.target for look in found["neural_cleanse"].confirmations] == [3] * asked
+    assert len(found["neural_cleanse"].controls) == 10 * asked
+    counts = weak <= 0.03
+    assert [look.target for look in found["pair_patch"].confirmations] == [3] * counts
+    assert len(found["pair_patch"].controls) == 2 * counts
 
 
 def test_a_block_for_another_class_is_not_named() -> None:
