@@ -19,15 +19,13 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.adam import Adam
+from backdoor_gate.scan.data.grains import grain
 from backdoor_gate.scan.loading.interface import LoadedModel
 from backdoor_gate.scan.network.subject import Subject, require_time
 from backdoor_gate.scan.triggers.images import Images, batches
 
 FEWEST_OF_CLASS = 5
 """Images per class, on average, below which no network learns the classes."""
-
-LARGEST = 32
-"""Side of the images, in pixels, that the network works on: larger ones are averaged down to about that."""
 
 WIDTH = 16
 """Channels of the first convolution; the second and third have two and four times as many."""
@@ -73,11 +71,6 @@ def train(images: Images, spec: InputSpec, num_classes: int, seed: int, deadline
     pooled.eval().requires_grad_(requires_grad=False)
     plain = InputSpec(spec.shape, spec.low, spec.high)
     return Subject(LoadedModel(pooled, "control", None), plain, num_classes, device, deadline)
-
-
-def grain(spec: InputSpec) -> int:
-    """Return the pixels along a side of the squares that the control sees as one: what is finer it cannot tell."""
-    return max(1, spec.side // LARGEST)
 
 
 class _Scaled(nn.Module):

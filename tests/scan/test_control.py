@@ -118,11 +118,6 @@ def shares(planted: str | None) -> dict[int, float]:
     return {k: (value or 0.0) / expected[None, k] for k, value in enumerate(found.values) if (None, k) in expected}
 
 
-@pytest.mark.parametrize(("side", "size"), [(8, 1), (32, 1), (63, 1), (64, 2), (224, 7)])
-def test_what_is_finer_than_a_grain_it_cannot_tell(side: int, size: int) -> None:
-    assert control.grain(InputSpec((3, side, side + 9))) == size
-
-
 def test_what_is_planted_is_far_below_the_control(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: math.inf)
     found = shares("patch")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Measured
-from backdoor_gate.scan.control import grain
+from backdoor_gate.scan.data.grains import grain
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.corruptions import NAMES, corrupted
