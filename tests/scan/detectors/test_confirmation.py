@@ -186,7 +186,7 @@ def test_what_is_too_strong_to_count_is_neither_looked_at_again_nor_compared(
     monkeypatch.setattr(confirmation, "strongest", strongest)
     steps: list[float] = []
     made = context("patch", settings=small, report=lambda done, total, *_: steps.append(done / total))
-    made.control = control if name == "pair_patch" else None
+    made.control = control
     found = detector.measure(made)
     assert isinstance(found, Measured)
     assert any(value is not None for value in found.values)
