@@ -99,9 +99,13 @@ def _network(spec: InputSpec, num_classes: int) -> nn.Module:
 def _fit(network: nn.Module, images: Images, spec: InputSpec, generator: torch.Generator, deadline: float) -> None:
     rate, momentum = _one_cycle(0)
     optimiser = Adam(network.parameters(), rate, (momentum, SQUARES), weight_decay=WEIGHT_DECAY, fused=True)
-    for done, chosen in enumerate(batches(len(images), BATCH, STEPS, generator).to(images.labels.device), 1):
+    drawn = batches(len(images), BATCH, STEPS, generator)
+    changes = 2 * torch.rand(len(drawn), _ways(spec), drawn.shape[1], generator=generator) - 1
+    # To the device all at once: it has to be waited for.
+    together = zip(drawn.to(images.labels.device), changes.to(images.labels.device), strict=True)
+    for done, (chosen, change) in enumerate(together, 1):
         require_time(deadline)
-        changed = _changed(images.images[chosen], spec, generator)
+        changed = _changed(images.images[chosen], spec, change)
         loss = F.cross_entropy(network(changed), images.labels[chosen], label_smoothing=SMOOTHING)
         optimiser.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -125,19 +129,26 @@ def _one_cycle(done: int) -> tuple[float, float]:
     return rate, momentum
 
 
-def _changed(images: Tensor, spec: InputSpec, generator: torch.Generator) -> Tensor:
-    """Return (N, C, H, W) images, each turned, scaled, shifted and, if in colour, lit a little differently."""
+def _ways(spec: InputSpec) -> int:
+    """Return how many numbers say how an image is changed: its angle, its scale, two of its place, two of its light."""
+    return 4 if spec.shape[0] == 1 else 6
 
-    def drawn(largest: float, *shape: int) -> Tensor:
-        return (largest * (2 * torch.rand(len(images), *shape, generator=generator) - 1)).to(images.device)
 
-    angle, scale, shift = drawn(ANGLE), 1 + drawn(SCALE), drawn(SHIFT, 2)
+def _changed(images: Tensor, spec: InputSpec, change: Tensor) -> Tensor:
+    """Return (N, C, H, W) images, each turned, scaled, shifted and, if in colour, lit a little differently.
+
+    Args:
+        images: those.
+        spec: their range.
+        change: (`_ways`, N) in [-1, 1), how much of every change each gets.
+    """
+    angle, scale, shift = ANGLE * change[0], 1 + SCALE * change[1], SHIFT * change[2:4].reshape(-1, 2)
     cosine, sine = scale * angle.cos(), scale * angle.sin()
     rows = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
     grid = F.affine_grid(torch.cat([rows, shift[:, :, None]], 2), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, align_corners=False, padding_mode="border")
     if images.shape[1] > 1:
         middle, extent = (spec.high + spec.low) / 2, spec.high - spec.low
-        lit = extent * drawn(BRIGHTNESS, 1, 1, 1)
-        moved = middle + (moved - middle) * (1 + drawn(CONTRAST, 1, 1, 1)) + lit
+        lit, contrast = change[4:].view(2, -1, 1, 1, 1)
+        moved = middle + (moved - middle) * (1 + CONTRAST * contrast) + extent * (BRIGHTNESS * lit)
     return moved.clamp(spec.low, spec.high)

@@ -57,6 +57,7 @@ OnProgress = Callable[[Progress], None]
 def get_ready() -> None:
     """Do what a worker may not do any more once it has locked itself down, and what is best done before it works."""
     precision.ask_for_instructions()
+    precision.keep_float32()
     gc.freeze()  # what was imported is never garbage, and there is far more of it than a search makes
 
 

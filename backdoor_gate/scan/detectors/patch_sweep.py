@@ -184,18 +184,17 @@ def _swept(context: Context, stamper: Stamper, shown: dict[int, Tensor]) -> dict
     """Return the patch of the grid that pushes each source farthest to each of the targets that it comes closest to."""
     subject, stamps = context.subject, _grid(stamper)
     few = [images[:SWEPT_IMAGES] for images in shown.values()]
-    images, counts = torch.cat(few), torch.tensor([len(each) for each in few])
-    rows = torch.arange(len(few)).repeat_interleave(counts).to(images.device)
+    images, shares = torch.cat(few), _shares([len(each) for each in few])
+    shares = shares.to(images.device)  # (S, N)
     clean = finite_logits(subject, images)
-    before, usual = _by_source(leads(clean), rows), usual_lead(clean)  # (S, K)
+    before, usual = shares @ leads(clean), usual_lead(clean)  # (S, K)
     best = torch.full_like(before, -torch.inf)
     which = torch.zeros_like(before, dtype=torch.int64)
     size = max(1, INFERENCE_CHUNK // len(images))
     for at in range(0, len(stamps), size):
         some = stamps[at : at + size]
         after = leads(finite_logits(subject, stamper.put(images, some).flatten(0, 1), leading=True))
-        by_stamp = after.view(len(some), len(images), -1)
-        push = torch.stack([pushed(before, _by_source(each, rows), usual) for each in by_stamp])
+        push = pushed(before, shares @ after.view(len(some), len(images), -1), usual)  # (stamps, S, K)
         farthest = push.max(dim=0)
         which = torch.where(farthest.values > best, at + farthest.indices, which)
         best = torch.maximum(best, farthest.values)
@@ -234,7 +233,8 @@ def _pictures(subject: Subject, stamper: Stamper, held_out: Images, found: _Foun
     )
 
 
-def _by_source(values: Tensor, rows: Tensor) -> Tensor:
-    """Return the mean of each source's rows, (S, K), of (N, K)."""
-    total = values.new_zeros(int(rows.max()) + 1, values.shape[1]).index_add_(0, rows, values)
-    return total / rows.bincount()[:, None]
+def _shares(counts: Sequence[int]) -> Tensor:
+    """Return what makes the mean of so many rows after each other, (S, N): a row is one source's, N are all of them."""
+    each = torch.tensor(counts)[:, None]
+    source = torch.arange(len(counts))[:, None]
+    return (source == source[:, 0].repeat_interleave(each[:, 0])) / each

@@ -96,13 +96,13 @@ def _put(family: TriggerFamily, one: Parameters, images: Tensor) -> Tensor:
 
 def examples(images: Images, moves: Tensor) -> Tensor:
     """Return a few images of the classes that the trigger moves, (E, C, H, W): of as many classes as there are."""
-    movable = moves.to(images.labels.device)[images.labels].nonzero()[:, 0].tolist()
+    movable = moves.cpu().tolist()
     seen: dict[int, int] = {}
     turns = []
-    for at in movable:
-        label = int(images.labels[at])
-        seen[label] = seen.get(label, -1) + 1
-        turns.append((seen[label], at))
+    for at, label in enumerate(images.labels.tolist()):
+        if movable[label]:
+            seen[label] = seen.get(label, -1) + 1
+            turns.append((seen[label], at))
     return images.images[[at for _, at in sorted(turns)[:EXAMPLES]]]
 
 

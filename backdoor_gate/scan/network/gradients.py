@@ -157,10 +157,12 @@ def _both(size: Sizes) -> tuple[int, ...]:
 
 
 @cache
-def _shares(height: int, width: int, rows: int, columns: int) -> Tensor:
-    """Return what each pixel gives to each pool, (rows·columns, height·width) float32 on CPU."""
+def _shares(  # noqa: PLR0913, PLR0917 (two sizes, and where they are wanted)
+    height: int, width: int, rows: int, columns: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Return what each pixel gives to each pool, (rows·columns, height·width)."""
     along = (F.adaptive_avg_pool1d(torch.eye(size), pools).T for size, pools in ((height, rows), (width, columns)))
-    return torch.kron(*along)
+    return torch.kron(*along).to(device, dtype)
 
 
 def _in_parts(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
@@ -219,7 +221,7 @@ class _AdaptiveMean(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         height, width, _, _ = ctx.sizes
         by_pool = gradients[0].flatten(-2).mT  # (N, rows·columns, C)
-        by_pixel = _shares(*ctx.sizes).to(by_pool).T @ by_pool
+        by_pixel = _shares(*ctx.sizes, by_pool.device, by_pool.dtype).T @ by_pool
         return by_pixel.mT.view(*by_pixel.mT.shape[:-1], height, width), None
 
 

@@ -58,6 +58,17 @@ def ask_for_instructions() -> None:
         torch.conv2d(images.bfloat16(), kernels.bfloat16())
 
 
+def keep_float32() -> None:
+    """Have float32 mean float32 on a GPU, too, and one way of convolving for the same shapes.
+
+    There torch rounds what it convolves to ten bits (TF32) and chooses among algorithms freely: folding would change a
+    network's output by more than float32 rounds, and the same seed would not give the same evidence. What may be
+    coarser is in bfloat16 anyway.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
 def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     """Tell whether the passes that lead a search are to be in bfloat16.
 

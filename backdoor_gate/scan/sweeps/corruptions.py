@@ -67,7 +67,7 @@ def diffused(images: Tensor, shades: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Return the images with so many shades, each rounding error spread over the neighbours that follow.
 
     Pixels (r, c) of the same c + 2·r have no part in each other's error, so each such diagonal is one step, for all
-    images and numbers of shades at once.
+    images and numbers of shades at once. Row by row in memory they are evenly spaced, and so are their neighbours.
 
     Source: Floyd and Steinberg, Proceedings of the SID 17(2), 1976; as a trigger: BppAttack, Wang et al., CVPR 2022.
     """
@@ -75,16 +75,17 @@ def diffused(images: Tensor, shades: tuple[int, ...]) -> tuple[Tensor, ...]:
     steps = torch.tensor([float(each - 1) for each in shades], device=images.device).repeat_interleave(count * channels)
     # A border takes the errors that leave the image: one column on either side, one row below. Pixels come first, so
     # that all values of one lie side by side.
-    bordered = F.pad(images, (1, 1, 0, 1)).permute(2, 3, 0, 1).reshape(height + 1, width + 2, 1, -1)
-    work = bordered.repeat(1, 1, len(shades), 1).flatten(2)
+    across = width + 2
+    bordered = F.pad(images, (1, 1, 0, 1)).permute(2, 3, 0, 1).reshape((height + 1) * across, 1, -1)
+    work = bordered.repeat(1, len(shades), 1).flatten(1)  # (pixels, shades·images·channels)
     for diagonal in range(width + 2 * (height - 1)):
-        rows = torch.arange(max(0, (diagonal - width + 2) // 2), min(height - 1, diagonal // 2) + 1)
-        columns = diagonal - 2 * rows + 1
-        value = work[rows, columns]
+        first, last = max(0, (diagonal - width + 2) // 2), min(height - 1, diagonal // 2)
+        begin, end, apart = first * width + diagonal + 1, last * width + diagonal + 2, across - 2
+        value = work[begin:end:apart]
         rounded = ((value * steps).round() / steps).clamp(0, 1)
         error = value - rounded
-        work[rows, columns] = rounded
-        for down, right, share in ((0, 1, 7), (1, -1, 3), (1, 0, 5), (1, 1, 1)):
-            work[rows + down, columns + right] += error * (share / 16)
-    done = work[:height, 1 : width + 1].reshape(height, width, len(shades), count, channels)
+        value.copy_(rounded)
+        for by, share in ((1, 7), (across - 1, 3), (across, 5), (across + 1, 1)):
+            work[begin + by : end + by : apart] += error * (share / 16)
+    done = work.view(height + 1, across, len(shades), count, channels)[:height, 1 : width + 1]
     return tuple(done.permute(2, 3, 4, 0, 1).contiguous())

@@ -97,23 +97,25 @@ class Stamper:
 
     def put(self, images: Tensor, stamps: Sequence[Stamp]) -> Tensor:
         """Return all images with each patch, (S, N, C, H, W), of (N, C, H, W)."""
-        stamped = images[None].repeat(len(stamps), 1, 1, 1, 1)
-        for place, stamp in enumerate(stamps):
-            face = self._face(stamp).to(images.device)
-            side, row, column = len(face), stamp.row, stamp.column
-            places = [(row, column)]
-            if stamp.cornered:
-                below, right = self._height - side - row, self._width - side - column
-                places = [(row, column), (row, right), (below, column), (below, right)]
-            for down, across in places:
-                stamped[place, :, :, down : down + side, across : across + side] = face
-        return stamped
+        patches = torch.full((len(stamps), 1, 1, self._height, self._width), torch.nan)  # NaN: leaves the image alone
+        for patch, stamp in zip(patches[:, 0, 0], stamps, strict=True):
+            face = self._face(stamp)
+            for down, across in self._places(stamp, len(face)):
+                patch[down : down + len(face), across : across + len(face)] = face
+        patches = patches.to(images.device)  # all at once, since a GPU has to be waited for
+        return torch.where(patches.isnan(), images, patches)
 
     def words(self, stamp: Stamp) -> str:
         """Return what a patch is, and where."""
         side = stamp.size * self.unit
         copies = " and in the other corners" if stamp.cornered else ""
         return f"{STYLES[stamp.style]} patch of {side}×{side} pixels at row {stamp.row}, column {stamp.column}{copies}"
+
+    def _places(self, stamp: Stamp, side: int) -> list[tuple[int, int]]:
+        """Return the upper left corner of each copy of a patch of so many pixels on a side."""
+        row, column = stamp.row, stamp.column
+        below, right = self._height - side - row, self._width - side - column
+        return [(row, column), (row, right), (below, column), (below, right)] if stamp.cornered else [(row, column)]
 
     def _face(self, stamp: Stamp) -> Tensor:
         """Return a patch's values, (side, side), in the input range."""

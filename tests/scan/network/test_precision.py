@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.records import InputSpec
+from backdoor_gate.scan import session
 from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
@@ -195,6 +196,16 @@ def test_both_count_their_images(instructions: None) -> None:
     subject.leading(images(5))
     subject.logits(images(3))
     assert subject.passes == before + 8
+
+
+def test_float32_is_float32_before_a_worker_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU; torch's own defaults round to ten bits there."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(session.gc, "freeze", lambda: None)
+    session.get_ready()
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
 
 
 ASKED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
-def cosines(size: int) -> Tensor:
+@cache
+def cosines(size: int, device: torch.device) -> Tensor:
     """Return all cosines of the DCT-II, each with amplitude 1: (size, size) float32, frequency by position."""
     position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
-    return torch.cos(torch.arange(size, dtype=torch.float64)[:, None] * position).float()
+    return torch.cos(torch.arange(size, dtype=torch.float64)[:, None] * position).float().to(device)
 
 
 class Frequencies(Additive):
@@ -46,8 +48,6 @@ class Frequencies(Additive):
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        _, height, width = spec.shape
-        self._rows, self._columns = cosines(height), cosines(width)
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same random signal of all frequencies."""
@@ -57,7 +57,7 @@ class Frequencies(Additive):
     def signal(self, parameters: Parameters) -> Tensor:
         """Return the additive signal, (A,C,H,W), in input units."""
         _, coefficients = parameters
-        rows, columns = self._rows.to(coefficients.device), self._columns.to(coefficients.device)
+        rows, columns = (cosines(size, coefficients.device) for size in self._spec.shape[1:])
         amplitudes = coefficients.abs().amax(dim=1).sum(dim=(1, 2)).clamp_min(1e-12)  # (A,)
         # The amplitude comes last: the basis would add up infinities of both signs where it overflows.
         shape = rows.T @ (coefficients / amplitudes[:, None, None, None]) @ columns

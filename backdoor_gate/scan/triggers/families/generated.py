@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
 
 
-PLACES = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+PLACES = (((1.0, 0, 0), (0, 1, 1), (0, 0, 0)), ((0, 0, 0), (1, 1, 0), (0, 0, 1)))
 """Along one axis, for the first and the second pixel of a doubled one: which single pixel (rows) each of a kernel's
 three (columns) falls on."""
+
+
+@cache
+def _places(device: torch.device) -> Tensor:
+    return torch.tensor(PLACES).to(device)
 
 
 def for_doubled(kernels: Tensor) -> Tensor:
@@ -31,7 +37,7 @@ def for_doubled(kernels: Tensor) -> Tensor:
     Returns:
         (4·M, C, 3, 3): the four pixels of a doubled one are channels beside each other.
     """
-    places = PLACES.to(kernels.device)
+    places = _places(kernels.device)
     return torch.einsum("atk,bul,mckl->mabctu", places, places, kernels).flatten(0, 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
-def cosine_basis(size: int, frequencies: int) -> Tensor:
+@cache
+def cosine_basis(size: int, frequencies: int, device: torch.device) -> Tensor:
     """Return the first cosines of the orthonormal DCT-II: (frequencies, size) float32."""
     position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
     basis = torch.cos(torch.arange(frequencies, dtype=torch.float64)[:, None] * position) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
-    return basis.float()
+    return basis.float().to(device)
 
 
 class Spectral(Additive):
@@ -45,20 +47,19 @@ class Spectral(Additive):
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        _, height, width = spec.shape
-        self._rows = cosine_basis(height, min(self.FREQUENCIES, height))
-        self._columns = cosine_basis(width, min(self.FREQUENCIES, width))
+        channels, height, width = spec.shape
+        self._series = channels, min(self.FREQUENCIES, height), min(self.FREQUENCIES, width)
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same faint random signal."""
-        shape = (1, self._spec.shape[0], self._rows.shape[0], self._columns.shape[0])
-        coefficients = self.SPREAD * torch.randn(shape, generator=generator)
+        coefficients = self.SPREAD * torch.randn((1, *self._series), generator=generator)
         return torch.full((arms,), math.log(self.START)), coefficients.repeat(arms, 1, 1, 1)
 
     def signal(self, parameters: Parameters) -> Tensor:
         """Return the additive signal, (A,C,H,W), in input units."""
         _, coefficients = parameters
-        rows, columns = self._rows.to(coefficients.device), self._columns.to(coefficients.device)
+        sizes = zip(self._spec.shape[1:], self._series[1:], strict=True)
+        rows, columns = (cosine_basis(*each, coefficients.device) for each in sizes)
         shape = rows.T @ coefficients @ columns  # (A, C, H, W)
         peak = shape.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
         scale = self.strength(parameters) * (self._spec.high - self._spec.low)

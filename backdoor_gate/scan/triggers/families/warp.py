@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -17,13 +18,22 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.families.interface import Parameters
 
 
-def bicubic_basis(size: int, points: int) -> Tensor:
+@cache
+def bicubic_basis(size: int, points: int, device: torch.device) -> Tensor:
     """Return what each control point adds to each place in between: (points, size) float32.
 
     As `interpolate` does it, corner on corner, which is a matrix product along either axis, only dearer.
     """
     row = F.interpolate(torch.eye(points)[:, None, None], size=(1, size), mode="bicubic", align_corners=True)
-    return row[:, 0, 0]
+    return row[:, 0, 0].to(device)
+
+
+@cache
+def places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return where `grid_sample` has every pixel, (H, W, 2), and how far a pixel is from the next, (2,); x first."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    apart = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
+    return torch.stack((x, y), dim=-1).to(device), apart.to(device)
 
 
 class Warp:
@@ -46,8 +56,6 @@ class Warp:
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        _, height, width = spec.shape
-        self._rows, self._columns = bicubic_basis(height, self.GRID), bicubic_basis(width, self.GRID)
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start every arm from the same random one-pixel warp."""
@@ -57,7 +65,7 @@ class Warp:
     def flow(self, parameters: Parameters) -> Tensor:
         """Return the displacement of every pixel as (A, H, W, 2), in pixels, x first."""
         _, offsets = parameters
-        rows, columns = self._rows.to(offsets.device), self._columns.to(offsets.device)
+        rows, columns = (bicubic_basis(size, self.GRID, offsets.device) for size in self._spec.shape[1:])
         field = rows.T @ offsets @ columns  # (A, 2, H, W)
         peak = field.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
         return (field / peak * self.strength(parameters)[:, None, None, None]).permute(0, 2, 3, 1)
@@ -68,13 +76,8 @@ class Warp:
         _, count, channels, height, width = images.shape
         flow = self.flow(parameters)
         arms = flow.shape[0]
-        y, x = torch.meshgrid(
-            torch.linspace(-1, 1, height, device=images.device),
-            torch.linspace(-1, 1, width, device=images.device),
-            indexing="ij",
-        )
-        pixel = torch.tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)], device=images.device)
-        where = torch.stack((x, y), dim=-1) + flow * pixel  # (A, H, W, 2) in [-1, 1]
+        place, apart = places(height, width, images.device)
+        where = place + flow * apart  # (A, H, W, 2) in [-1, 1]
         where = where.nan_to_num(posinf=2.0, neginf=-2.0)  # grid_sample reads beyond the image where a place is NaN
         stacked = images.flatten(1, 2).expand(arms, -1, -1, -1)
         warped = F.grid_sample(stacked, where, mode="bilinear", padding_mode="border", align_corners=True)
