@@ -4,7 +4,8 @@
 
 Parts: `options` (what each setting is worth), `efficiency` (trigger loop against the bare network), `memory`, `growth`
 (classes, image size, network width), `start` (cold start), `scan` (a whole default scan), `trained` (the same of
-trained networks of the zoo), `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is
+trained networks of the zoo), `elsewhere` (how many operators a scan asks of a GPU, and how often it waits for one),
+`precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is
 short by itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is
 written anew. Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads
 and memory.
@@ -25,6 +26,7 @@ from backdoor_gate.scan.session import get_ready
 from backdoor_gate.worker.environment import ALLOCATOR
 from benchmarks.circumstances import RESULTS, circumstances
 from benchmarks.speeds.efficiency import efficiency
+from benchmarks.speeds.elsewhere import elsewhere
 from benchmarks.speeds.growth import growth, trained
 from benchmarks.speeds.memory import memory
 from benchmarks.speeds.networks import KINDS
@@ -37,8 +39,8 @@ from benchmarks.speeds.whole import whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS = ("options", "efficiency", "memory", "growth", "start", "scan", "trained", "precision")
-BY_NETWORK = ("options", "efficiency", "memory", "scan")
+PARTS = ("options", "efficiency", "memory", "growth", "start", "scan", "trained", "elsewhere", "precision")
+BY_NETWORK = ("options", "efficiency", "memory", "scan", "elsewhere")
 
 
 @click.command()
@@ -72,12 +74,14 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
         "growth": lambda _: growth(seed, device),
         "trained": lambda _: trained(seed),
         "start": lambda _: start(2 * rounds + 1),
+        "elsewhere": lambda name: elsewhere(name, seed),
         "precision": lambda _: precision((seed, seed + 1)),
     }
     for part in parts or PARTS:
         for name in (networks or tuple(KINDS)) if part in BY_NETWORK else ("",):
             about = circumstances("benchmarks.speed", seed)
-            keep(f"{part} {device.type} {name}".strip(), {"circumstances": about} | measured[part](name))
+            where = "pretended" if part == "elsewhere" else device.type
+            keep(f"{part} {where} {name}".strip(), {"circumstances": about} | measured[part](name))
         if part == "options":
             keep("details cpu", {"circumstances": circumstances("benchmarks.speed", seed)} | details(rounds, seed))
 

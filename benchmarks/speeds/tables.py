@@ -123,6 +123,12 @@ def _scan(figures: Figures) -> list[str]:
     return lines
 
 
+def _elsewhere(figures: Figures) -> list[str]:
+    title = f"{figures['network']}, untrained, the default detectors, {figures['passes']} passes."
+    lines = [title, f"{figures['operators']} operators, {figures['waits']} waits for the device."]
+    return [*lines, "", *table(["waits of", "times"], [[*row] for row in figures["waits_by_operator"].items()])]
+
+
 def _precision(figures: Figures) -> list[str]:
     rows = [
         [what, *figures[key].values()]
@@ -140,5 +146,6 @@ _WRITERS = {
     "trained": _trained,
     "start": _start,
     "scan": _scan,
+    "elsewhere": _elsewhere,
     "precision": _precision,
 }

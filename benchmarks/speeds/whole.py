@@ -40,20 +40,14 @@ RATE_IMAGES = {"cnn": 1200, "wrn16": 600, "resnet18": 144}
 
 def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> dict[str, Any]:
     """Count the passes of a default scan and tell its time; do the scan where that takes at most `most_seconds`."""
-    kind, model = KINDS[name], loaded(KINDS[name].build, seed)
-    images = clean(kind, seed, torch.device("cpu"), IMAGES)
-    spread(model.network, images.images)
-    subject = Subject(model, spec(kind), CLASSES, device)
-    subject.halved = has_instructions(device)  # untrained logits are too alike to bear it; trained ones do
-    images = images.to(device)
-    split = probes.from_clean(Images(images.images, predict(subject, images.images)), seed)
+    subject, split = prepared(name, seed, device)
     contexts = {detector.name: context(subject, split, detector.name, seed) for detector in DETECTORS}
     planned = {detector.name: passes(detector, contexts[detector.name]) for detector in DETECTORS}
     gradients, forwards = (sum(row[part] for row in planned.values()) for part in ("leading", "evidence"))
     rates = measured_rates(subject, split.optimise, RATE_IMAGES[name])
     told = {unit: gradients / rates["leading"][unit] + forwards / rates["evidence"][unit] for unit in rates["leading"]}
     result = {
-        "network": kind.title,
+        "network": KINDS[name].title,
         "threads": torch.get_num_threads(),
         "passes": planned,
         "passes_in_all": {"leading": gradients, "evidence": forwards},
@@ -63,6 +57,17 @@ def whole(name: str, seed: int, device: torch.device, most_seconds: float) -> di
     if told["per_second"] <= most_seconds:
         result["done"] = done(subject, split, seed)
     return result
+
+
+def prepared(name: str, seed: int, device: torch.device) -> tuple[Subject, probes.Probes]:
+    """Return an untrained network and its clean images, as a scan has them."""
+    kind, model = KINDS[name], loaded(KINDS[name].build, seed)
+    images = clean(kind, seed, torch.device("cpu"), IMAGES)
+    spread(model.network, images.images)
+    subject = Subject(model, spec(kind), CLASSES, device)
+    subject.halved = has_instructions(device)  # untrained logits are too alike to bear it; trained ones do
+    images = images.to(device)
+    return subject, probes.from_clean(Images(images.images, predict(subject, images.images)), seed)
 
 
 @torch.no_grad()

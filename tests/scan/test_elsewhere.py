@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from support import digits, pretended
+from support import digits
 from support.forging import exported
 from support.small_networks import Normed, Residual, Transformer
 from torch import nn
@@ -32,6 +32,7 @@ from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import Arms, InversionBudget, all_to_one, invert, pairs
 from backdoor_gate.scan.triggers.families import FAMILIES, TriggerFamily
+from benchmarks import pretended
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -190,9 +191,9 @@ def test_no_step_of_a_search_waits(
 
     def waits_of(steps: int) -> Counter[str]:
         budget, generator = InversionBudget(steps, 4), torch.Generator().manual_seed(0)
-        with pretended.waits() as waits:
+        with pretended.counted() as counts:
             invert(subject.leading, kind(SPEC), arms.to(elsewhere), images, budget, generator)
-        return waits
+        return counts.waits
 
     waits_of(2)  # what does not change is taken there once
     assert waits_of(3) == waits_of(7)
@@ -203,18 +204,19 @@ def test_no_step_of_the_control_waits(elsewhere: torch.device, monkeypatch: pyte
 
     def waits_of(steps: int) -> Counter[str]:
         monkeypatch.setattr(control, "STEPS", steps)
-        with pretended.waits() as waits:
+        with pretended.counted() as counts:
             control.train(images, SPEC, 10, seed=0)
-        return waits
+        return counts.waits
 
     assert waits_of(4) == waits_of(12)
 
 
 def test_there_a_look_is_a_wait_and_nothing_is_mixed(elsewhere: torch.device) -> None:
     values = torch.arange(4.0).to(elsewhere)
-    with pretended.waits() as waits:
+    with pretended.counted() as counts:
         assert float(values.sum()) == 6
         values[[0, 1]], values[values > 2], values.tolist()
-    assert waits.total() == 4
+    assert counts.waits.total() == 4
+    assert counts.operators >= 4
     with pytest.raises(RuntimeError, match="same device"):
         values + torch.ones(4)

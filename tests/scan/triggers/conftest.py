@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from support import pretended
+
+from benchmarks import pretended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,21 @@ if TYPE_CHECKING:
 
 NAME = "pretended"
 
-WAITS_OF: Counter[str] = Counter()
-"""How often an operator had to wait for the device, or for values to get there, by the operator's name."""
+
+@dataclass
+class Counts:
+    """What was asked of the device.
+
+    Attributes:
+        operators: that ran there: what would be launched on a GPU, about.
+        waits: how often one had to wait for the device, or for values to get there, by the operator's name.
+    """
+
+    operators: int = 0
+    waits: Counter[str] = field(default_factory=Counter)
+
+
+_SO_FAR = Counts()
 
 _LOOKS = {
     f"aten::{name}"
@@ -72,7 +86,7 @@ class Elsewhere(Tensor):
 
     def tolist(self) -> Any:
         """Return the values, once they are there."""
-        WAITS_OF["tolist"] += 1
+        _SO_FAR.waits["tolist"] += 1
         return self.held.tolist()
 
     def numpy(self, *_: Any, **__: Any) -> Any:
@@ -130,11 +144,12 @@ _LIBRARIES: list[torch.library.Library] = []
 
 
 @contextmanager
-def waits() -> Iterator[Counter[str]]:
-    """Count the waits within the block, by operator."""
-    before, counted = WAITS_OF.copy(), Counter[str]()
-    yield counted
-    counted.update(WAITS_OF - before)
+def counted() -> Iterator[Counts]:
+    """Count what is asked of the device within the block; known after it."""
+    operators, waits = _SO_FAR.operators, _SO_FAR.waits.copy()
+    found = Counts()
+    yield found
+    found.operators, found.waits = _SO_FAR.operators - operators, _SO_FAR.waits - waits
 
 
 @contextmanager
@@ -177,6 +192,7 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     if here and there and name not in _MOVES:
         _refuse_both(name, args, here)
     _count(name, args, kwargs, here, there)
+    _SO_FAR.operators += bool(there)
     result = func(*pytree.tree_map(_value, args), **pytree.tree_map(_value, kwargs))
     goes_there = bool(there) if device is None else torch.device(device).type == NAME
     known = {id(each.held): each for each in there} | {id(each): each for each in here}
@@ -210,7 +226,7 @@ def _count(name: str, args: Any, kwargs: Any, here: list[Tensor], there: list[El
     indexed = name in _INDEXING and there and (here or any(_is_mask(index) for index in args[1]))
     sized = name == "aten::repeat_interleave" and there and kwargs.get("output_size") is None
     if moved or copied or indexed or sized or (there and name in _LOOKS):
-        WAITS_OF[name] += 1
+        _SO_FAR.waits[name] += 1
 
 
 def _is_mask(index: Any) -> bool:
