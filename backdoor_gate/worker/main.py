@@ -88,12 +88,23 @@ def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
 
 
 def _start_gpu() -> bool:
-    """Return whether torch can use a GPU, and let its driver set itself up, which takes more than a scan does."""
+    """Return whether torch can use a GPU, and let its driver and its libraries set themselves up.
+
+    That takes more than a scan does; the libraries are loaded at the first convolution and the first product.
+    """
     import torch  # noqa: PLC0415
+
+    from backdoor_gate.scan import machine  # noqa: PLC0415 (torch, as above)
+    from backdoor_gate.scan.network import precision  # noqa: PLC0415
 
     if not torch.cuda.is_available():
         return False
-    torch.zeros(1, device="cuda")
+    device = machine.choose_device("cuda")
+    for dtype in (torch.float32, torch.bfloat16) if precision.has_instructions(device) else (torch.float32,):
+        images, kernels = torch.ones(1, 8, 8, 8, dtype=dtype), torch.ones(8, 8, 3, 3, dtype=dtype)
+        leaf = images.to(device).requires_grad_()
+        rows = torch.conv2d(leaf, kernels.to(device)).flatten(1)
+        torch.autograd.backward((rows @ rows.T).sum())
     return True
 
 

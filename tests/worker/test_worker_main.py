@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError, WorkerError
 from backdoor_gate.records import Measured
-from backdoor_gate.worker import launch
+from backdoor_gate.scan import machine
+from backdoor_gate.scan.network import precision
+from backdoor_gate.worker import launch, main
 from backdoor_gate.worker.main import explain
+from benchmarks import pretended
 
 if TYPE_CHECKING:
     from conftest import Script
@@ -142,3 +146,21 @@ def test_the_installed_child_answers(job: Job) -> None:
     with pytest.raises((RefusedError, UnmeasuredError, UsageError)) as caught:
         launch.run(job, lambda _: None)
     assert "died" not in caught.value.what
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_the_libraries_of_a_gpu_are_loaded_before_the_doors_close(
+    halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pretended.usable() as device:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(machine, "choose_device", lambda _: device)
+        monkeypatch.setattr(precision, "has_instructions", lambda _: halves)
+        with pretended.counted() as counts:
+            assert main._start_gpu()
+    assert counts.operators >= 10 * (1 + halves)
+
+
+def test_without_a_gpu_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not main._start_gpu()
