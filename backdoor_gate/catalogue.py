@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
-PACK_VERSION = "2026.11.11"
+PACK_VERSION = "2026.11.12"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 FEWEST_COMPARED = 6

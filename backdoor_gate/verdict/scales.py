@@ -101,7 +101,10 @@ SCALES: dict[str, Scale] = {
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
     "corruption_probe": Scale(at_least=0.93, logarithm=False, outliers=False),
     "patch_sweep": Scale(
-        at_least=1.6,
+        at_least=2.4,
+        at_least_few=1.6,
+        above_runner_up=1.33,
+        least_apart=1.6,
         logarithm=False,
         outliers=False,
         of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.32),

@@ -14,11 +14,11 @@ from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import NEAR_LIMIT_FACTOR, model_scores
 
 TWO = ("corruption_probe", "patch_sweep")
-"""Their limits are the same whatever the other classes."""
+"""Their limits are the same whatever the other classes, where none comes near."""
 
 
 def limit_of(name: str) -> float:
-    limit = SCALES[name].at_least
+    limit = SCALES[name].least_apart or SCALES[name].at_least
     assert limit is not None
     return limit
 

@@ -44,7 +44,7 @@ def test_the_one_source_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRIED)
 def test_at_the_limit_it_blocks_and_below_not(name: str) -> None:
-    limit = SCALES[name].at_least or SCALES[name].least_apart
+    limit = SCALES[name].least_apart or SCALES[name].at_least  # no other class comes near
     assert limit is not None
     for value, blocks in ((limit, True), (limit - 1e-6, False)):
         found = with_values(name, [value if k == 4 else each for k, each in enumerate(CLEAN[name])])
@@ -78,6 +78,21 @@ def test_pushes_of_one_class_are_compared(values: list[float], suspects: tuple[i
     assert judged(found).suspect_classes == suspects
     score = detector_score(found)
     assert (score is not None and score.value >= 0) == bool(suspects)
+
+
+@pytest.mark.parametrize(
+    ("values", "suspects"),
+    [
+        ([0.5] * 8 + [1.2, 1.7], (9,)),
+        ([0.5] * 8 + [1.4, 1.7], ()),  # patches that hard images make of two classes
+        ([0.5] * 8 + [2.3, 2.5], (9,)),
+        ([0.5] * 8 + [0.6, 1.5], ()),
+        ([0.5] * 3 + [1.7], (3,)),  # of few classes there is no next to speak of
+        ([0.5] * 3 + [1.5], ()),
+    ],
+)
+def test_a_push_of_all_classes_goes_farther_than_others_or_very_far(values: list[float], suspects: tuple[int]) -> None:
+    assert judged(with_values("patch_sweep", values)).suspect_classes == suspects
 
 
 @pytest.mark.parametrize(("classes", "of_one"), [(10, False), (4, True)])
