@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -125,9 +124,8 @@ class _Module:
         return [torch.bfloat16]
 
 
-@cache
-def device() -> torch.device:
-    """Make the device known to torch, once, and return it."""
+def _registered() -> tuple[torch.library.Library, ...]:
+    """Make the device known to torch; return what keeps it known."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, _Module())
     everything = torch.library.Library("_", "IMPL")
     everything.fallback(lambda func, *args, **kwargs: _run(func, args, kwargs), "PrivateUse1")
@@ -135,12 +133,7 @@ def device() -> torch.device:
     aten = torch.library.Library("aten", "IMPL")
     for name in _AUTOCAST:
         aten.impl(name, _lowered(getattr(torch.ops.aten, name).default), "AutocastPrivateUse1")
-    _LIBRARIES.extend([everything, aten])
-    return torch.device(NAME, 0)
-
-
-_LIBRARIES: list[torch.library.Library] = []
-"""Kept, since what they registered goes with them."""
+    return everything, aten
 
 
 @contextmanager
@@ -165,7 +158,7 @@ def usable() -> Iterator[torch.device]:
     torch.tensor = made  # type: ignore[assignment]
     torch.__future__.set_swap_module_params_on_conversion(True)  # a module's parameters become tensors of another class
     try:
-        yield device()
+        yield torch.device(NAME, 0)
     finally:
         torch.tensor = tensor  # type: ignore[assignment]
         torch.__future__.set_swap_module_params_on_conversion(swaps)
@@ -231,3 +224,7 @@ def _count(name: str, args: Any, kwargs: Any, here: list[Tensor], there: list[El
 
 def _is_mask(index: Any) -> bool:
     return isinstance(index, Tensor) and index.dtype is torch.bool
+
+
+_KEPT = _registered()
+"""At once: the first backward pass of a process counts the devices that there are."""
