@@ -47,6 +47,23 @@ def test_it_learns_the_classes() -> None:
     assert float(right.float().mean()) > 0.9
 
 
+@pytest.mark.parametrize(("channels", "ways"), [(1, 4), (3, 6)])
+def test_no_change_leaves_the_images_and_each_is_changed_by_its_own(channels: int, ways: int) -> None:
+    spec = InputSpec((channels, 16, 16))
+    images = torch.rand((3, *spec.shape), generator=torch.Generator().manual_seed(0))
+    change = torch.zeros(control._ways(spec), 3)
+    assert len(change) == ways
+    assert torch.allclose(control._changed(images, spec, change), images, atol=1e-5)
+    change.view(-1)[2 * 3 + 2] = 0.5  # the places come in pairs, image by image: the second's first
+    moved = control._changed(images, spec, change)
+    assert torch.allclose(moved[[0, 2]], images[[0, 2]], atol=1e-5)
+    assert not torch.allclose(moved[1], images[1], atol=1e-2)
+    along = 0.5 * control.SHIFT * 16 / 2  # in pixels, and along the rows
+    whole, part = int(along), along % 1
+    expected = torch.lerp(images[1, :, :, whole:-1], images[1, :, :, whole + 1 :], part)
+    assert torch.allclose(moved[1, :, :, : 15 - whole], expected, atol=1e-4)
+
+
 def test_the_seed_alone_decides() -> None:
     images = digits.clean_images().images[:50]
     before = torch.random.get_rng_state()

@@ -148,17 +148,16 @@ def test_the_installed_child_answers(job: Job) -> None:
     assert "died" not in caught.value.what
 
 
-@pytest.mark.parametrize("halves", [True, False])
-def test_the_libraries_of_a_gpu_are_loaded_before_the_doors_close(
-    halves: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pretended.usable() as device:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(machine, "choose_device", lambda _: device)
-        monkeypatch.setattr(precision, "has_instructions", lambda _: halves)
-        with pretended.counted() as counts:
+def test_the_libraries_of_a_gpu_are_loaded_before_the_doors_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for halves in (True, False):
+        monkeypatch.setattr(precision, "has_instructions", lambda _, halves=halves: halves)
+        with pretended.usable() as device, pretended.counted() as counts:
+            monkeypatch.setattr(machine, "choose_device", lambda _, device=device: device)
             assert main._start_gpu()
-    assert counts.operators >= 10 * (1 + halves)
+        ran[halves] = counts.operators
+    assert ran[True] > ran[False] > 5  # in bfloat16 where the GPU has it, too: its kernels are others
 
 
 def test_without_a_gpu_none_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
