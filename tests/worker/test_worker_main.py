@@ -125,7 +125,8 @@ def test_torch_trains_within_the_default_limit_and_not_beyond_it(job: Job, scrip
     """
     heard: list[Progress] = []
     with pytest.raises(WorkerError, match=r"^out of memory"):
-        ran(replace(job, limits=replace(job.limits, memory=2 << 30)), script, body.strip(), heard)
+        # The build of torch for CUDA takes 3 GiB of address space by itself.
+        ran(replace(job, limits=replace(job.limits, memory=4 << 30)), script, body.strip(), heard)
     assert len(heard) == 1
 
 
