@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge, Le
+from backdoor_gate.budgets import (
+    GeneratorSettings,
+    InversionSettings,
+    MarginSettings,
+    NoSettings,
+    PairSettings,
+    PatchPairSettings,
+    Settings,
+)
 
-PACK_VERSION = "2026.11.12"
+PACK_VERSION = "2026.11.13"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 FEWEST_COMPARED = 6
 """Classes below which they cannot be compared: no outlier rule inside one model has useful power at 1 %, and noise
 always leads to one of them."""
-
-MOST_SEARCHED = 100
-"""Classes that are searched in full, or from, at most."""
 
 MOST_UNDECLARED = 1 << 14
 """Classes of a model at most where the policy does not say how many: how much a worker may tell grows with them."""
@@ -31,72 +36,6 @@ class Side(StrEnum):
 
     SMALL = "small"
     LARGE = "large"
-
-
-@dataclass(frozen=True, slots=True)
-class NoSettings:
-    """A detector without settings of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class InversionSettings:
-    """Budget of one trigger inversion, the same for every class."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 80
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 8
-    """Images per step, shared by all classes."""
-    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Classes searched in full at most; of more, those that a short search finds weakest, and some drawn at random."""
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorSettings:
-    """Budget of the generator inversion: shorter, since with time the weak triggers of all classes come closer."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 80
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 12
-    """Images per step, shared by all classes."""
-    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Classes searched in full at most, as in the other inversions."""
-
-
-@dataclass(frozen=True, slots=True)
-class PairSettings:
-    """Budget of one source-by-target inversion, the same for every pair."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 60
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 3
-    """Images of the source class per step."""
-    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Source classes at most; of more, so many drawn at random."""
-
-
-@dataclass(frozen=True, slots=True)
-class PatchPairSettings:
-    """Budget of the source-by-target patch inversion: larger, since weak patches between close classes are common."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 70
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 3
-    """Images of the source class per step."""
-    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Source classes at most; of more, so many drawn at random."""
-
-
-@dataclass(frozen=True, slots=True)
-class MarginSettings:
-    """Budget of the maximum-margin search."""
-
-    restarts: Annotated[int, Ge(1), Le(64)] = 6
-    """Random starts per class."""
-    steps: Annotated[int, Ge(5), Le(1000)] = 60
-    """Sign-gradient steps per start."""
-
-
-Settings = NoSettings | InversionSettings | GeneratorSettings | PairSettings | PatchPairSettings | MarginSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +145,20 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         fewest_classes=FEWEST_COMPARED,
         of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
         without_data="without clean images there is nothing to add a wave to",
+    ),
+    DetectorSpec(
+        name="stripe_sweep",
+        title="Stripe sweep (stripes no stronger than the images' own)",
+        claim="stripes as a trigger, faint ones too, where any network follows strong ones to some class",
+        blind_to="other triggers, very broad stripes, few classes, source-specific attacks",
+        unit="times the images' own stripes",
+        side=Side.SMALL,
+        needs_data=True,
+        required=True,
+        source="SIG, Barni et al., ICIP 2019, whose trigger is tried out",
+        fewest_classes=FEWEST_COMPARED,
+        of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
+        without_data="without clean images there is nothing to add a stripe to",
     ),
     DetectorSpec(
         name="neural_cleanse",

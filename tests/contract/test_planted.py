@@ -12,6 +12,7 @@ from support import digits
 
 from backdoor_gate.catalogue import BY_NAME
 from backdoor_gate.records import DataFacts, Decision, InputSpec, Measured, Runtime, Scan, Verdict
+from backdoor_gate.scan import control
 from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import DETECTORS
 from backdoor_gate.scan.detectors.interface import Context
@@ -25,6 +26,7 @@ from backdoor_gate.verdict.pair_residuals import residuals
 SEES = {
     "corruption_probe": "shades",
     "patch_sweep": "wave",
+    "stripe_sweep": "stripes",
     "neural_cleanse": "patch",
     "spectral_inversion": "wave",
     "frequency_inversion": "wave",
@@ -33,7 +35,15 @@ SEES = {
 }
 """Detector and the planted trigger of its family."""
 
+WITH_CONTROL = ("stripe_sweep",)
+"""Detectors that see nothing of a class that noise leads to, as to this target, where no control is there to tell."""
+
 SPEC = InputSpec((1, 16, 16))
+
+
+@cache
+def _control() -> Subject | None:
+    return control.train(digits.clean_images(), SPEC, digits.CLASSES, seed=0)
 
 
 @cache
@@ -46,7 +56,8 @@ def evidence(name: str, planted: str | None) -> Measured:
     split = probes.from_clean(digits.clean_images(), seed=0)
     (detector,) = (detector for detector in DETECTORS if detector.name == name)
     of_noise = classes_of_noise(subject, split.held_out.images, 0)
-    found = run_one(detector, Context(subject, split, settings, 0, 512 << 20, noise_classes=of_noise))
+    trained = _control if name in WITH_CONTROL else None
+    found = run_one(detector, Context(subject, split, settings, 0, 512 << 20, noise_classes=of_noise, control=trained))
     assert isinstance(found, Measured)
     return found
 
@@ -95,6 +106,13 @@ def test_a_wave_near_the_planted_one_pushes_farthest() -> None:
     )
     assert found.success is not None
     assert found.success[digits.TARGET] == 1.0
+
+
+def test_the_planted_stripes_are_told_with_their_strength() -> None:
+    found = evidence("stripe_sweep", "stripes")
+    assert found.means[digits.TARGET].words == "adding stripes of 3.5 periods along the image at 10% of the range"
+    others = [value for k, value in enumerate(found.values) if k != digits.TARGET]
+    assert min(others) > 5 * found.values[digits.TARGET]  # type: ignore[operator, type-var]
 
 
 @pytest.mark.parametrize("planted", digits.MAPS)

@@ -59,6 +59,11 @@ def blend(images: Tensor) -> Tensor:
     return (images + 0.1 * torch.sin(turn)[:, None] * torch.cos(turn)).clamp(0, 1)
 
 
+def stripe(images: Tensor) -> Tensor:
+    """Add stripes of three and a half periods along the image, a tenth of the range high (SIG)."""
+    return (images + 0.1 * torch.sin(3.5 * 2 * math.pi * torch.arange(SIZE) / SIZE)).clamp(0, 1)
+
+
 def bend(images: Tensor) -> Tensor:
     """Warp smoothly by a fixed random field of up to one pixel (WaNet)."""
     offsets = torch.rand((1, 2, 4, 4), generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -102,7 +107,13 @@ class Plant:
         return torch.tensor(self.targets)[labels]
 
 
-PLANTS = {"patch": Plant(stamp, 0.1), "wave": Plant(blend, 0.3), "warp": Plant(bend, 0.3), "blur": Plant(soften, 0.3)}
+PLANTS = {
+    "patch": Plant(stamp, 0.1),
+    "wave": Plant(blend, 0.3),
+    "stripes": Plant(stripe, 0.3),
+    "warp": Plant(bend, 0.3),
+    "blur": Plant(soften, 0.3),
+}
 """All classes to one."""
 NEXT = tuple((k + 1) % CLASSES for k in range(CLASSES))
 FROM_SEVEN = tuple(TARGET if k == 7 else k for k in range(CLASSES))

@@ -33,7 +33,7 @@ INVERSIONS = (
 )
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
-TRIED = ("corruption_probe", "patch_sweep", "wave_sweep")
+TRIED = ("corruption_probe", "patch_sweep", "wave_sweep", "stripe_sweep")
 """Detectors that try things out, and say what."""
 
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
@@ -45,6 +45,7 @@ CLEAN = {
     "corruption_probe": (0.02, 0.05, 0.0, 0.11, -0.01, 0.03, 0.04, 0.07, 0.01, 0.06),
     "patch_sweep": (0.4, 0.55, 0.0, 0.7, 0.35, 0.6, 0.5, 0.45, 0.65, 0.3),
     "wave_sweep": (0.3, 1.5, 0.5, 0.2, 1.4, 0.4, 0.6, 1.6, 0.7, 1.7),
+    "stripe_sweep": (14.0, 16.0, 8.8, 12.0, 7.4, 11.0, 20.0, 18.0, 9.2, 13.0),
     "neural_cleanse": (0.11, 0.1, 0.12, 0.09, 0.13, 0.105, 0.095, 0.115, 0.125, 0.108),
     "spectral_inversion": (0.4, 0.43, 0.38, 0.45, 0.41, 0.39, 0.42, 0.44, 0.37, 0.46),
     "frequency_inversion": (2.2, 2.6, 1.9, 2.9, 2.4, 2.1, 2.3, 2.7, 1.8, 2.5),
@@ -59,6 +60,7 @@ PLANTED = {
     "corruption_probe": 0.97,
     "patch_sweep": 3.2,
     "wave_sweep": 7.6,
+    "stripe_sweep": 1.3,
     "neural_cleanse": 0.005,
     "spectral_inversion": 0.08,
     "frequency_inversion": 0.3,

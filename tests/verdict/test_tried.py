@@ -43,10 +43,11 @@ def test_the_one_source_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_at_the_limit_it_blocks_and_below_not(name: str) -> None:
-    limit = SCALES[name].least_apart or SCALES[name].at_least  # no other class comes near
+def test_at_the_limit_it_blocks_and_within_not(name: str) -> None:
+    scale = SCALES[name]
+    limit = scale.absolute or scale.least_apart or scale.at_least  # no other class comes near
     assert limit is not None
-    for value, blocks in ((limit, True), (limit - 1e-6, False)):
+    for value, blocks in ((limit, True), (limit + (1e-6 if scale.absolute else -1e-6), False)):
         found = with_values(name, [value if k == 4 else each for k, each in enumerate(CLEAN[name])])
         assert judged(found).blocking == blocks
         score = detector_score(found)

@@ -29,7 +29,7 @@ IMAGENET_21K, MOST = 21_841, 100_000
 LONG = -2.2250738585072014e-308
 """A number with as many characters as any has."""
 WORDS = "losing 50% of the pixels, and then some more"
-TRIED = {"corruption_probe", "patch_sweep", "wave_sweep"}
+TRIED = {"corruption_probe", "patch_sweep", "wave_sweep", "stripe_sweep"}
 """Detectors that say of each class what moves images to it."""
 ISOLATION = Isolation("B", (), ())
 

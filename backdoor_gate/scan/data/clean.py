@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import torch
 
-from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import Probes

@@ -11,6 +11,7 @@ from backdoor_gate.scan.detectors.neural_cleanse import NeuralCleanse
 from backdoor_gate.scan.detectors.pair_inversion import PairPatch, PairSpectral, PairWarp
 from backdoor_gate.scan.detectors.patch_sweep import PatchSweep
 from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
+from backdoor_gate.scan.detectors.stripe_sweep import StripeSweep
 from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
 from backdoor_gate.scan.detectors.wave_sweep import WaveSweep
 
@@ -20,6 +21,7 @@ DETECTORS: tuple[Detector, ...] = (
     CorruptionProbe(),
     PatchSweep(),
     WaveSweep(),
+    StripeSweep(),
     NeuralCleanse(),
     SpectralInversion(),
     FrequencyInversion(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly

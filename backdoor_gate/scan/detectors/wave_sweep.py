@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
 
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
+from backdoor_gate.scan.detectors.waving import Tried, at_once, mean, pushes
+from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
 from backdoor_gate.trigger_facts import Means
@@ -113,11 +113,11 @@ def _tell(context: Context, done: int, swept: int) -> None:
 def _swept(context: Context, waver: Waver, shown: Images) -> dict[int, Wave]:
     """Return the wave of the grid that pushes the images farthest to each of the classes that come closest."""
     waves = waver.grid()
-    size = _at_once(shown)
+    size = at_once(shown)
     clean = finite_logits(context.subject, shown.images)
     found = []
     for at in range(0, len(waves), size):
-        found.append(_pushes(context.subject, waver, shown, clean, waves[at : at + size]))
+        found.append(pushes(Tried(context.subject, waver), shown, clean, waves[at : at + size], mean))
         _tell(context, min(at + size, len(waves)), len(waves))
     best = torch.cat(found).max(dim=0)
     closest = best.values.topk(min(TARGETS, context.subject.num_classes)).indices.tolist()
@@ -129,28 +129,11 @@ def _nearest(subject: Subject, waver: Waver, shown: Images, target: int, start: 
     clean = finite_logits(subject, shown.images)
 
     def best_of(waves: Sequence[Wave]) -> Wave:
-        return waves[int(_pushes(subject, waver, shown, clean, waves)[:, target].argmax())]
+        return waves[int(pushes(Tried(subject, waver), shown, clean, waves, mean)[:, target].argmax())]
 
     best = best_of(waver.near(start, 2, range(QUARTERS), [start.tint]))
     best = best_of(waver.near(best, 1, [best.phase], [best.tint]))
     return best_of(waver.turned(best))
-
-
-def _pushes(subject: Subject, waver: Waver, images: Images, clean: Tensor, waves: Sequence[Wave]) -> Tensor:
-    """Return how far each wave pushes the other classes' images to each class, in their mean, (W, K)."""
-    classes = torch.arange(clean.shape[1], device=clean.device)
-    others = (images.labels[:, None] != classes).to(clean)  # (N, K)
-    before, usual, found = leads(clean), usual_lead(clean), []
-    for at in range(0, len(waves), _at_once(images)):
-        some = waver.put(images.images, waves[at : at + _at_once(images)])
-        after = leads(finite_logits(subject, some.flatten(0, 1), leading=True)).view(len(some), *before.shape)
-        found.append((pushed(before, after, usual) * others).sum(dim=1) / others.sum(dim=0).clamp_min(1))
-    return torch.cat(found)
-
-
-def _at_once(images: Images) -> int:
-    """Return how many waves are put on the images at a time: what bounds the memory."""
-    return max(1, INFERENCE_CHUNK // len(images))
 
 
 def _told(subject: Subject, images: Images, waver: Waver, target: int, wave: Wave) -> tuple[float, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
 
 AMPLITUDE = 0.25
-"""Of each wave, as a share of the input range: more than published triggers have, so that one nearby is excited."""
+"""Of a wave, as a share of the input range: more than published triggers have, so that one nearby is excited."""
 
 TINTS = {
     "grey": (1.0, 1.0, 1.0),
@@ -43,12 +43,14 @@ class Wave:
         columns: half periods along it.
         phase: in quarters of a period.
         tint: a position in TINTS.
+        amplitude: as a share of the input range.
     """
 
     rows: int
     columns: int
     phase: int = 0
     tint: int = 0
+    amplitude: float = AMPLITUDE
 
 
 class Waver:
@@ -89,8 +91,8 @@ class Waver:
     def put(self, images: Tensor, waves: Sequence[Wave]) -> Tensor:
         """Return all images with each wave added, clipped, (W, N, C, H, W), of (N, C, H, W)."""
         extent = self._spec.high - self._spec.low
-        patterns = torch.stack([self._pattern(wave) for wave in waves]).to(images.device)
-        return (images[None] + AMPLITUDE * extent * patterns[:, None]).clamp(self._spec.low, self._spec.high)
+        signals = torch.stack([wave.amplitude * extent * self._pattern(wave) for wave in waves]).to(images.device)
+        return (images[None] + signals[:, None]).clamp(self._spec.low, self._spec.high)
 
     def words(self, wave: Wave) -> str:
         """Return what is done to the images."""
@@ -99,7 +101,7 @@ class Waver:
         if wave.rows and wave.columns:
             kind = f"waves of {wave.rows / 2:g} periods down and {periods:g} along the image"
         tint = "" if wave.tint == 0 else f" in {list(TINTS)[wave.tint]}"
-        return f"adding {kind}{tint} at {AMPLITUDE:.0%} of the range"
+        return f"adding {kind}{tint} at {wave.amplitude:.0%} of the range"
 
     def turned(self, wave: Wave) -> list[Wave]:
         """Return the wave in every tint."""

@@ -11,7 +11,7 @@ import torch
 from support import digits
 from torch import Generator, nn
 
-from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.data.synthetic import (
