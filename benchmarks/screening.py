@@ -18,7 +18,7 @@ import click
 import numpy as np
 import torch
 
-from backdoor_gate.catalogue import MOST_SEARCHED
+from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.scan import loading, session
 from backdoor_gate.scan.data.clean import load_clean
 from backdoor_gate.scan.data.contract import agree, shape_of
