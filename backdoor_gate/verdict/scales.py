@@ -116,7 +116,7 @@ SCALES: dict[str, Scale] = {
         outliers=False,
         of_noise=Scale(above_runner_up=2.2, least_apart=7.5, outliers=False),
     ),
-    "stripe_sweep": Scale(absolute=5.0, outliers=False, of_noise=Scale(absolute=3.6, outliers=False)),
+    "stripe_sweep": Scale(absolute=4.4, outliers=False, of_noise=Scale(absolute=3.6, outliers=False)),
     "neural_cleanse": Scale(
         absolute=0.0085,
         absolute_few=0.008,
