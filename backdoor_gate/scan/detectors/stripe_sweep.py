@@ -13,7 +13,7 @@ from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.detectors.waving import Tried, at_once, of_the_last, pushes
 from backdoor_gate.scan.network.passes import finite_logits
-from backdoor_gate.scan.sweeps.stripes import Stripes
+from backdoor_gate.scan.sweeps.stripes import NEARBY, Stripes
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
 from backdoor_gate.trigger_facts import Means
 
@@ -82,11 +82,11 @@ class StripeSweep:
     controlled: ClassVar[bool] = True
 
     def planned_passes(self, context: Context) -> int:
-        """Estimate the images put through the network."""
+        """Estimate the images put through the network; for few classes of few networks a share is settled."""
         probes = context.probes
-        stripes = Stripes(context.subject.spec, probes.optimise.images[:1])
-        looks = SWEPT_IMAGES * 12 + TOLD_IMAGES * (ROUNDS + 2)
-        return len(probes) + SWEPT_IMAGES * (len(stripes.all(SWEPT_SHARE)) + 1) + TARGETS * looks
+        tried = len(Stripes(context.subject.spec, probes.optimise.images[:1]).all(SWEPT_SHARE))
+        looks = SWEPT_IMAGES * (NEARBY + 1) + min(TOLD_IMAGES, len(probes.optimise))
+        return len(probes) + SWEPT_IMAGES * (tried + 1) + TARGETS * looks
 
     def planned_leading(self, context: Context) -> int:
         """No gradient is taken."""

@@ -19,6 +19,9 @@ COARSEST, FINEST = 6, 31
 """Half periods along a side. Fewer are light and shade, which images are full of; more are too fine for many networks
 to see, and who plants stripes wants them seen."""
 
+NEARBY = 3 * QUARTERS
+"""Stripes of a frequency and of its neighbours."""
+
 MOST = 8.0
 """Share up to which stripes are tried."""
 
