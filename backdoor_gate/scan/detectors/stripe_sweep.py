@@ -6,12 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import torch
-
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.data.probes import taken_rightly
-from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.detectors.waving import Tried, at_once, of_the_last, pushes
+from backdoor_gate.scan.detectors.waving import TARGETS, Tried, of_the_last, pictured, pushes, swept, tell
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.stripes import NEARBY, Stripes
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
@@ -22,15 +19,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from backdoor_gate.illustrations import Artefact
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers import Images
 
 SWEPT_IMAGES, TOLD_IMAGES = 24, 96
 """Images that stripes are tried on, and those, of either half, that a stripe is settled and judged on, at most."""
-
-TARGETS = 4
-"""Classes that are looked at more closely: those that some stripe pushes the images farthest to."""
 
 SWEPT_SHARE, NEAR_SHARE = 4.0, 2.5
 """How strong stripes are at first, and where phases and neighbouring frequencies are told from each other."""
@@ -104,16 +97,18 @@ class StripeSweep:
                 Cost(images_used=len(probes)),
             )
         tried = Tried(subject, Waver(subject.spec))
-        starts = _swept(context, tried, stripes, optimise[:SWEPT_IMAGES])
+        every = stripes.all(SWEPT_SHARE)
+        starts = swept(context, tried, optimise[:SWEPT_IMAGES], every, of_the_last)
         search = _Search(tried, stripes, _Nature.of(context, tried, held_out[:TOLD_IMAGES]))
-        found, swept = [], len(stripes.all(SWEPT_SHARE))
+        found = []
         for target, start in starts.items():
             found.append(search.faintest(optimise, held_out, target, start))
-            _tell(context, swept + len(found), swept)
+            tell(context, len(every) + len(found), len(every))
         return self._evidence(context, tried, held_out, found)
 
     def _evidence(self, context: Context, tried: Tried, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the share for each class; one that was not looked at closely counts as one that no stripe moves."""
+        faintest = min(found, key=lambda each: each.value)
         by_target = {each.target: each for each in found}
         told = {each.target: tried.waver.words(each.stripe) for each in found}
         classes = range(context.subject.num_classes)
@@ -122,7 +117,7 @@ class StripeSweep:
             values=tuple(by_target[k].value if k in by_target else NONE for k in classes),
             success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
             verified=context.probes.clean,
-            artefacts=_pictures(tried, held_out, min(found, key=lambda each: each.value)),
+            artefacts=pictured(tried, held_out, *faintest[:2]) if faintest.value <= SHOWN_UP_TO else (),
             cost=Cost(images_used=len(context.probes)),
             means=tuple(Means(told.get(k, "no stripe"), None) for k in classes),
         )
@@ -151,25 +146,6 @@ class _Nature(NamedTuple):
         louder = replace(stripe, amplitude=2 * stripe.amplitude)
         phases = (replace(louder, phase=phase) for phase in range(QUARTERS))
         return max(self.control.moved(others, each, target) for each in phases) if len(others) else UNKNOWN
-
-
-def _tell(context: Context, done: int, swept: int) -> None:
-    """Report progress, stripe by stripe and then class by class."""
-    classes = context.subject.num_classes
-    context.report(done, swept + min(TARGETS, classes), 0, classes - 1)
-
-
-def _swept(context: Context, tried: Tried, stripes: Stripes, shown: Images) -> dict[int, Wave]:
-    """Return the stripe that pushes the images farthest to each of the classes that come closest."""
-    every, size = stripes.all(SWEPT_SHARE), at_once(shown)
-    clean = finite_logits(tried.subject, shown.images)
-    found = []
-    for at in range(0, len(every), size):
-        found.append(pushes(tried, shown, clean, every[at : at + size], of_the_last))
-        _tell(context, min(at + size, len(every)), len(every))
-    best = torch.cat(found).max(dim=0)
-    closest = best.values.topk(min(TARGETS, tried.subject.num_classes)).indices.tolist()
-    return {target: every[int(best.indices[target])] for target in closest}
 
 
 class _Search(NamedTuple):
@@ -218,15 +194,3 @@ class _Search(NamedTuple):
             middle = math.sqrt(low * high)
             low, high = (low, middle) if does(middle) else (middle, high)
         return high
-
-
-def _pictures(tried: Tried, held_out: Images, found: _Found) -> tuple[Artefact, ...]:
-    if found.value > SHOWN_UP_TO:
-        return ()
-    moves = torch.arange(tried.subject.num_classes, device=held_out.labels.device) != found.target
-    return pictures.of_change(
-        tried.subject,
-        lambda images: tried.waver.put(images, [found.stripe])[0],
-        found.target,
-        pictures.examples(held_out, moves),
-    )

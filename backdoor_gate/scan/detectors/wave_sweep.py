@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import torch
-
 from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.data.probes import taken_rightly
-from backdoor_gate.scan.detectors import pictures
-from backdoor_gate.scan.detectors.waving import Tried, at_once, mean, pushes
+from backdoor_gate.scan.detectors.waving import TARGETS, Tried, mean, pictured, pushes, swept, tell
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
@@ -18,16 +15,12 @@ from backdoor_gate.trigger_facts import Means
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backdoor_gate.illustrations import Artefact
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
 
 SWEPT_IMAGES, TOLD_IMAGES = 24, 96
 """Images that waves are tried on, and held-out ones that they are judged on, at most."""
-
-TARGETS = 4
-"""Classes that are looked at more closely: those that some wave pushes the images farthest to."""
 
 SHOWN_FROM = 1.0
 """Push from which there are pictures."""
@@ -77,59 +70,41 @@ class WaveSweep:
                 "no image that the network gets right has room for a wave",
                 Cost(images_used=len(context.probes)),
             )
-        starts, swept = _swept(context, waver, shown), len(waver.grid())
+        tried, grid = Tried(subject, waver), waver.grid()
+        starts = swept(context, tried, shown, grid, mean)
         told = [(subject, held_out[:TOLD_IMAGES])]
         if context.control is not None and (control := context.control()) is not None:
             told.append((control, taken_rightly(control, held_out[:TOLD_IMAGES])[0]))
         found = []
         for target, start in starts.items():
-            wave = _nearest(subject, waver, shown, target, start)
+            wave = _nearest(tried, shown, target, start)
             (push, success), *usual = (_told(*each, waver, target, wave) for each in told)
             found.append(_Found(target, wave, push - max([0.0, *(known for known, _ in usual)]), success))
-            _tell(context, swept + len(found), swept)
-        return self._evidence(context, waver, held_out, found)
+            tell(context, len(grid) + len(found), len(grid))
+        return self._evidence(context, tried, held_out, found)
 
-    def _evidence(self, context: Context, waver: Waver, held_out: Images, found: Sequence[_Found]) -> Measured:
+    def _evidence(self, context: Context, tried: Tried, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the push to each class; to one that was not looked at closely, none."""
-        subject, by_target = context.subject, {each.target: each for each in found}
-        classes = range(subject.num_classes)
+        farthest, by_target = max(found, key=lambda each: each.push), {each.target: each for each in found}
+        told = {each.target: tried.waver.words(each.wave) for each in found}
+        classes = range(context.subject.num_classes)
         return Measured(
             detector=self.name,
             values=tuple(by_target[k].push if k in by_target else 0.0 for k in classes),
             success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
             verified=context.probes.clean,
-            artefacts=_pictures(subject, waver, held_out, max(found, key=lambda each: each.push)),
+            artefacts=pictured(tried, held_out, *farthest[:2]) if farthest.push >= SHOWN_FROM else (),
             cost=Cost(images_used=len(context.probes)),
-            means=tuple(Means(waver.words(by_target[k].wave) if k in by_target else "no wave", None) for k in classes),
+            means=tuple(Means(told.get(k, "no wave"), None) for k in classes),
         )
 
 
-def _tell(context: Context, done: int, swept: int) -> None:
-    """Report progress, wave by wave and then class by class."""
-    classes = context.subject.num_classes
-    context.report(done, swept + min(TARGETS, classes), 0, classes - 1)
-
-
-def _swept(context: Context, waver: Waver, shown: Images) -> dict[int, Wave]:
-    """Return the wave of the grid that pushes the images farthest to each of the classes that come closest."""
-    waves = waver.grid()
-    size = at_once(shown)
-    clean = finite_logits(context.subject, shown.images)
-    found = []
-    for at in range(0, len(waves), size):
-        found.append(pushes(Tried(context.subject, waver), shown, clean, waves[at : at + size], mean))
-        _tell(context, min(at + size, len(waves)), len(waves))
-    best = torch.cat(found).max(dim=0)
-    closest = best.values.topk(min(TARGETS, context.subject.num_classes)).indices.tolist()
-    return {target: waves[int(best.indices[target])] for target in closest}
-
-
-def _nearest(subject: Subject, waver: Waver, shown: Images, target: int, start: Wave) -> Wave:
+def _nearest(tried: Tried, shown: Images, target: int, start: Wave) -> Wave:
     """Return the wave near the first one that pushes the images farthest: of every phase, then closer, then tinted."""
-    clean = finite_logits(subject, shown.images)
+    clean, waver = finite_logits(tried.subject, shown.images), tried.waver
 
     def best_of(waves: Sequence[Wave]) -> Wave:
-        return waves[int(pushes(Tried(subject, waver), shown, clean, waves, mean)[:, target].argmax())]
+        return waves[int(pushes(tried, shown, clean, waves, mean)[:, target].argmax())]
 
     best = best_of(waver.near(start, 2, range(QUARTERS), [start.tint]))
     best = best_of(waver.near(best, 1, [best.phase], [best.tint]))
@@ -145,15 +120,3 @@ def _told(subject: Subject, images: Images, waver: Waver, target: int, wave: Wav
     after = leads(finite_logits(subject, waver.put(others, [wave])[0]))[:, target]
     push = pushed(leads(clean)[:, target], after, usual_lead(clean)).mean()
     return float(push), float((after > 0).float().mean())
-
-
-def _pictures(subject: Subject, waver: Waver, held_out: Images, found: _Found) -> tuple[Artefact, ...]:
-    if found.push < SHOWN_FROM:
-        return ()
-    moves = torch.arange(subject.num_classes, device=held_out.labels.device) != found.target
-    return pictures.of_change(
-        subject,
-        lambda images: waver.put(images, [found.wave])[0],
-        found.target,
-        pictures.examples(held_out, moves),
-    )
