@@ -20,7 +20,7 @@ from backdoor_gate.budgets import (
     Settings,
 )
 
-PACK_VERSION = "2026.11.13"
+PACK_VERSION = "2026.11.14"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
 FEWEST_COMPARED = 6
@@ -125,7 +125,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         title="Patch sweep (plain small patches, everywhere)",
         claim="small white, black and checkered patches anywhere, those that act on one class alone among them",
         blind_to="other patches and all other triggers",
-        unit="push to the class beyond the control's",
+        unit="push to the class beyond the control's and random patterns'",
         side=Side.LARGE,
         needs_data=True,
         required=True,

@@ -26,6 +26,9 @@ class Means:
     words: str
     source: int | None
     """The class whose images it moves, where it is one alone; None: all others."""
+    particular: bool = False
+    """Whether it takes that pattern and that class: it is one that random patterns are compared with, and moves few
+    images of all other classes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,8 +89,10 @@ def _of_noise(scale: Scale, expected: float | None) -> Scale:
 
 def _of_source(scale: Scale, evidence: Measured, class_index: int) -> Scale:
     """Return the limits that hold where one class's images alone are moved, or the usual ones."""
-    alone = bool(evidence.means) and evidence.means[class_index].source is not None
-    return scale.of_one_source if alone and scale.of_one_source is not None else scale
+    if not evidence.means or evidence.means[class_index].source is None:
+        return scale
+    alone = scale.of_one_source or scale
+    return (evidence.means[class_index].particular and scale.of_particular) or alone
 
 
 def expected_of_classes(evidence: Measured, least: float = 0.0) -> tuple[float | None, ...]:

@@ -42,6 +42,7 @@ class Scale:
             it to the policy. Most warps never reach any class, so theirs may all be.
         of_noise: limits of the classes that plain noise leads to, where there is no control; None: the same as of all.
         of_one_source: limits of what moves one class alone: some are close to another by nature; None: the same.
+        of_particular: limits of what is `Means.particular`; None: those of one source.
         areas: whether strengths are shares of the image's area, see `of_side`.
     """
 
@@ -62,6 +63,7 @@ class Scale:
     max_unmeasured: float | None = None
     of_noise: Scale | None = None
     of_one_source: Scale | None = None
+    of_particular: Scale | None = None
     areas: bool = False
 
     def of_side(self, side: int) -> Scale:
@@ -108,6 +110,7 @@ SCALES: dict[str, Scale] = {
         logarithm=False,
         outliers=False,
         of_one_source=Scale(at_least=2.4, at_least_few=1.6, above_runner_up=2.5, least_apart=1.2, together=1.32),
+        of_particular=Scale(at_least=1.0),
     ),
     "wave_sweep": Scale(
         above_runner_up=3.0,

@@ -135,6 +135,7 @@ def _check_measured(measured: MeasuredDocument, scan: ScanDocument) -> None:
         (max(measured.noise_classes, default=0) < scan.num_classes, "noise that leads to no class"),
         (len(measured.means) in (0, scan.num_classes), "means of no class"),
         (all((each.source or 0) < scan.num_classes for each in measured.means), "means with images of no class"),
+        (all(each.source is not None or not each.particular for each in measured.means), "particular to no class"),
         (all(a.shape == (mask if a.name == "mask" else scan.input.shape) for a in artefacts), "artefact's shape"),
         (sum(a.nbytes for a in artefacts) <= MAX_ARRAY_BYTES, "artefacts larger than allowed"),
     )

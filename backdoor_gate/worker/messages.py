@@ -172,7 +172,10 @@ def _evidence_document(evidence: Evidence, artefacts: tuple[Artefact, ...]) -> s
         controls=[schema.ControlDocument.model_validate(asdict(each)) for each in evidence.controls],
         noise_classes=list(evidence.noise_classes),
         screening=_screening_document(evidence.screening),
-        means=[schema.MeansDocument(words=plain(each.words), source=each.source) for each in evidence.means],
+        means=[
+            schema.MeansDocument(words=plain(each.words), source=each.source, particular=each.particular)
+            for each in evidence.means
+        ],
     )
 
 
@@ -282,7 +285,7 @@ def _evidence_from(document: schema.EvidenceDocument, arrays: Iterator[bytes], s
         controls=tuple(Control(**each.model_dump()) for each in document.controls),
         noise_classes=tuple(document.noise_classes),
         screening=_screening_from(document.screening),
-        means=tuple(Means(plain(each.words), each.source) for each in document.means),
+        means=tuple(Means(plain(each.words), each.source, each.particular) for each in document.means),
         side=side,
     )
 

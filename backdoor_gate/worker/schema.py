@@ -140,6 +140,7 @@ class MeansDocument(Document):
 
     words: Annotated[str, Field(min_length=1, max_length=100)]
     source: Count | None
+    particular: bool
 
 
 class MeasuredDocument(Document):

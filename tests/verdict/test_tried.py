@@ -81,6 +81,15 @@ def test_pushes_of_one_class_are_compared(values: list[float], suspects: tuple[i
     assert (score is not None and score.value >= 0) == bool(suspects)
 
 
+@pytest.mark.parametrize("classes", [4, 10])
+@pytest.mark.parametrize(("value", "blocks"), [(1.01, True), (0.99, False)])
+def test_what_takes_that_pattern_and_that_class_need_not_push_far(classes: int, value: float, blocks: bool) -> None:
+    found = from_one_source([0.5] * (classes - 1) + [value])
+    assert not judged(found).blocking
+    means = (*found.means[:-1], Means("checks", 0, particular=True))
+    assert judged(replace(found, means=means)).blocking == blocks
+
+
 @pytest.mark.parametrize(
     ("values", "suspects"),
     [

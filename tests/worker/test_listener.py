@@ -109,7 +109,7 @@ def test_isolation_and_seed_are_the_parents_word() -> None:
 VALUE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 SHARE = st.none() | st.floats(0, 1)
 CONTROL = {"source": None, "target": 2, "strength": 0.01}
-MEANS = {"words": "a patch", "source": None}
+MEANS = {"words": "a patch", "source": None, "particular": False}
 LOOK = {"source": None, "target": 2, "strength": 0.01, "success": 0.95, "likeness": 0.3}
 
 
@@ -131,7 +131,7 @@ def test_any_measurement_arrives_as_it_was_sent(
         pairs=(Pair(2, 0, values[0] and abs(values[0]), None, 3.5), Pair(0, 1, None, 0.25, -1.0)),
         confirmations=() if success is None else (Confirmation(0, 1, None, success[0], -1.0),),
         controls=() if success is None else (Control(2, 0, None), Control(0, 1, 0.5)),
-        means=(Means("losing 1% of the pixels", None), Means("a patch", 2), Means("no patch", None)),
+        means=(Means("losing 1% of the pixels", None), Means("a patch", 2, particular=True), Means("no patch", None)),
         side=4,
     )
     scan = replace(scan, evidence=(*scan.evidence[:2], last))
@@ -269,6 +269,7 @@ MASK = {"name": "mask", "class_index": 0, "shape": [1, 4, 5], **BARE}
         (lambda d: d["scan"]["evidence"][2].pop("means"), "missing key"),
         (at("scan", "evidence", 2, "means", value=[MEANS] * 2), "means of no class"),
         (at("scan", "evidence", 2, "means", value=[MEANS | {"source": 3}] * 3), "means with images of no class"),
+        (at("scan", "evidence", 2, "means", value=[MEANS | {"particular": True}] * 3), "particular to no class"),
         (at("scan", "evidence", 2, "means", value=[MEANS | {"words": "x" * 101}] * 3), "words"),
         (at("scan", "evidence", 2, "means", value=[MEANS | {"verdict": "PASS"}] * 3), "verdict"),
         (controlled_without_triggers, "control without triggers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -46,6 +47,12 @@ EVERYWHERE = 0.75
 WIDE_IMAGES = 128
 """Held-out images of all classes that this is told from, at most."""
 
+PARTICULAR = 1 / 3
+"""Share of all other classes' images up to which a pattern that moves its source's is particular to it."""
+
+PATTERNS = 12
+"""Random patterns that a checkered patch is compared with."""
+
 SHOWN_FROM = 1.0
 """Push from which there are pictures."""
 
@@ -74,23 +81,27 @@ class _Judge(NamedTuple):
             subject, images, usual_lead(finite_logits(subject, images.images[:WIDE_IMAGES])) if len(images) else 0.0
         )
 
-    def told(self, way: tuple[int, int], stamper: Stamper, stamp: Stamp) -> tuple[float, float]:
-        """Return a patch's push of images of its source, and the share that it moves; of none, nothing."""
+    def told(self, way: tuple[int, int], stamper: Stamper, stamps: Sequence[Stamp]) -> list[tuple[float, float]]:
+        """Return each patch's push of images of its source, and the share that it moves; of none, nothing."""
         source, target = way
         clean = self.images.images[self.images.labels == source]
         if not len(clean):
-            return 0.0, 0.0
-        before, after = (leads(finite_logits(self.subject, each)) for each in (clean, stamper.put(clean, [stamp])[0]))
-        push = pushed(before[:, target].mean(), after[:, target].mean(), self.usual)
-        return float(push), float((after[:, target] > 0).float().mean())
+            return [(0.0, 0.0)] * len(stamps)
+        before = leads(finite_logits(self.subject, clean))[:, target].mean()
+        found = []
+        for stamp in stamps:
+            after = leads(finite_logits(self.subject, stamper.put(clean, [stamp])[0]))[:, target]
+            found.append((float(pushed(before, after.mean(), self.usual)), float((after > 0).float().mean())))
+        return found
 
 
 class PatchSweep:
-    """Farthest push towards each class that a plain small patch gives to another class's images, beyond the control's.
+    """Farthest push towards each class that a small patch gives to another class's images, beyond what is natural.
 
     Patches slide over the whole image, first coarsely and then near where they do most. A push of 1 takes the images,
     in the mean of their logits, from where they are to the border of the class, or as far as a class usually leads,
-    where it is closer: what is planted goes far beyond.
+    where it is closer: what is planted goes far beyond. Natural is what the same patch does to the control, and, of a
+    checkered one, what random patterns in its place do: a network that was trained on a pattern knows it from others.
 
     Source: BadNets, Gu et al., 2017, whose triggers these are; a square slid over the image to see what a network looks
     at: Zeiler and Fergus, ECCV 2014.
@@ -104,7 +115,7 @@ class PatchSweep:
         stamper, classes = Stamper(context.subject.spec), context.subject.num_classes
         swept = len(_grid(stamper)) * SWEPT_IMAGES
         near = TARGETS * NEAR_IMAGES * 9 * len(_sizes(stamper)) * (len(STYLES) + 1)
-        told = 2 * TARGETS * len(context.probes.held_out) // classes + WIDE_IMAGES
+        told = (1 + PATTERNS) * TARGETS * len(context.probes.held_out) // classes + WIDE_IMAGES
         return len(context.probes) + min(classes, MOST_SEARCHED) * (swept + near + told)
 
     def planned_leading(self, context: Context) -> int:
@@ -131,8 +142,9 @@ class PatchSweep:
         found = []
         for way, start in starts.items():
             stamp = _nearest(subject, stamper, shown[way[0]], way[1], start)
-            (push, success), *usual = (judge.told(way, stamper, stamp) for judge in judges)
-            found.append(_Found(*way, stamp, push - max([0.0, *(known for known, _ in usual)]), success))
+            (push, success), *usual = (judge.told(way, stamper, [stamp])[0] for judge in judges)
+            natural = max(0.0, _of_random(judges[0], way, stamper, stamp, context.seed), *(known for known, _ in usual))
+            found.append(_Found(*way, stamp, push - natural, success))
         found.sort(key=lambda each: each.push)
         _tell(context, swept + len(found), swept, len(shown))
         return self._evidence(context, stamper, held_out, found)
@@ -142,10 +154,7 @@ class PatchSweep:
         subject, classes = context.subject, range(context.subject.num_classes)
         farthest = {each.target: each for each in found}
         wide = {k: _wide(subject, stamper, held_out, each) for k, each in farthest.items()}
-        means = {
-            k: Means(stamper.words(each.stamp), None if wide[k] >= EVERYWHERE else each.source)
-            for k, each in farthest.items()
-        }
+        means = {k: _means(stamper, each, wide[k]) for k, each in farthest.items()}
         return Measured(
             detector=self.name,
             values=tuple(farthest[k].push if k in farthest else 0.0 for k in classes),
@@ -215,6 +224,18 @@ def _nearest(subject: Subject, stamper: Stamper, images: Tensor, target: int, st
         after = leads(finite_logits(subject, stamper.put(images, near).flatten(0, 1), leading=True))[:, target]
         best = near[int(after.view(len(near), -1).mean(dim=1).argmax())]
     return best
+
+
+def _of_random(judge: _Judge, way: tuple[int, int], stamper: Stamper, stamp: Stamp, seed: int) -> float:
+    """Return the mean push of random patterns in the place of a checkered patch, 0 for a plain one."""
+    pushes = [push for push, _ in judge.told(way, stamper, stamper.random(stamp, PATTERNS, seed))]
+    return statistics.fmean(pushes) if pushes else 0.0
+
+
+def _means(stamper: Stamper, found: _Found, wide: float) -> Means:
+    """Return which patch it is, and whose images it moves, by the share of all other classes' that it does."""
+    particular = found.stamp.checkered and wide <= PARTICULAR
+    return Means(stamper.words(found.stamp), None if wide >= EVERYWHERE else found.source, particular)
 
 
 def _wide(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> float:

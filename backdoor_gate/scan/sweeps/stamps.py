@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 STYLES = ("white", "black", "checkered", "checkered")
 """The two of checks begin with another colour each."""
 
+CHECKERED = frozenset({2, 3})
+"""Those that are a pattern."""
+
 PER_SIDE = 32
 """Units of a patch along the image's shorter side, about: one pixel of small images, seven of 224."""
 
@@ -38,6 +41,7 @@ class Stamp:
         row: of its upper left corner, in pixels.
         column: likewise.
         cornered: whether it is in all four corners, as label-consistent attacks have it (Turner et al., 2018).
+        white: which of its units are white, row by row, the others black, in place of the style's.
     """
 
     style: int
@@ -45,6 +49,12 @@ class Stamp:
     row: int
     column: int
     cornered: bool = False
+    white: tuple[bool, ...] = ()
+
+    @property
+    def checkered(self) -> bool:
+        """Whether it is a pattern, of more than one unit."""
+        return self.style in CHECKERED and self.size > 1
 
 
 class Stamper:
@@ -95,6 +105,19 @@ class Stamper:
         }
         return sorted(found, key=astuple)
 
+    def random(self, stamp: Stamp, count: int, seed: int) -> list[Stamp]:
+        """Return random patterns in the place of a checkered patch, half of the units white; of a plain one, none."""
+        if not stamp.checkered:
+            return []
+        generator, units = torch.Generator().manual_seed(seed), stamp.size**2
+        checks = [self._units(replace(stamp, style=style)).flatten().tolist() for style in CHECKERED]
+        found: list[Stamp] = []
+        while len(found) < count:
+            white = (torch.randperm(units, generator=generator) < units // 2).tolist()
+            if white not in checks:
+                found.append(replace(stamp, white=tuple(white)))
+        return found
+
     def put(self, images: Tensor, stamps: Sequence[Stamp]) -> Tensor:
         """Return all images with each patch, (S, N, C, H, W), of (N, C, H, W)."""
         patches = torch.full((len(stamps), 1, 1, self._height, self._width), torch.nan)  # NaN: leaves the image alone
@@ -120,7 +143,14 @@ class Stamper:
     def _face(self, stamp: Stamp) -> Tensor:
         """Return a patch's values, (side, side), in the input range."""
         low, high = self._spec.low, self._spec.high
-        at = torch.arange(stamp.size * self.unit) // self.unit
-        odd = (at[:, None] + at[None, :]) % 2
-        shares = (torch.ones_like(odd), torch.zeros_like(odd), 1 - odd, odd)[stamp.style]
-        return low + (high - low) * shares
+        white = self._units(stamp).repeat_interleave(self.unit, 0).repeat_interleave(self.unit, 1)
+        return torch.where(white, high, low)
+
+    @staticmethod
+    def _units(stamp: Stamp) -> Tensor:
+        """Return which units of a patch are white, (size, size) bool."""
+        if stamp.white:
+            return torch.tensor(stamp.white).view(stamp.size, stamp.size)
+        at = torch.arange(stamp.size)
+        even = (at[:, None] + at[None, :]) % 2 == 0
+        return (torch.ones_like(even), torch.zeros_like(even), even, ~even)[stamp.style]

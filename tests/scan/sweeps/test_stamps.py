@@ -63,6 +63,26 @@ def test_the_styles() -> None:
     assert stamper.words(Stamp(2, 2, 3, 4)) == "checkered patch of 2×2 pixels at row 3, column 4"
 
 
+@given(st.integers(1, 4), st.sampled_from([1, 7]), st.sampled_from([2, 3]), st.integers(0, 1000))
+def test_random_patterns_take_the_place_of_checks(size: int, unit: int, style: int, seed: int) -> None:
+    stamper = Stamper(InputSpec((1, 32 * unit, 32 * unit)))
+    stamp = Stamp(style, size, 5, 9)
+    found = stamper.random(stamp, 6, seed)
+    assert found == stamper.random(stamp, 6, seed)
+    assert len(found) == (6 if size > 1 else 0)
+    grey = torch.full((1, 1, 32 * unit, 32 * unit), 0.5)
+    faces = stamper.put(grey, [stamp, *found])[:, 0, 0]
+    checks, others = faces[0], faces[1:]
+    assert torch.equal(others != 0.5, (checks != 0.5).expand_as(others))
+    assert all((face == 1).sum() == size**2 // 2 * unit**2 for face in others)
+    assert not any(torch.equal(face, checks) or torch.equal(face, 1 - checks) for face in others)
+
+
+@pytest.mark.parametrize("style", [0, 1])
+def test_a_plain_patch_has_no_pattern(style: int) -> None:
+    assert Stamper(InputSpec((1, 28, 28))).random(Stamp(style, 4, 0, 0), 6, 0) == []
+
+
 def test_in_all_corners() -> None:
     stamper = Stamper(InputSpec((1, 20, 30)))
     (stamped,) = stamper.put(torch.full((1, 1, 20, 30), 0.5), [Stamp(0, 2, 1, 2, cornered=True)])
