@@ -27,8 +27,8 @@ class Means:
     source: int | None
     """The class whose images it moves, where it is one alone; None: all others."""
     particular: bool = False
-    """Whether it takes that pattern and that class: it is one that random patterns are compared with, and moves few
-    images of all other classes."""
+    """Whether it takes that pattern and that class: it is one that random patterns are compared with, and moves nearly
+    all images of that class and few of all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,9 @@ WIDE_IMAGES = 128
 PARTICULAR = 1 / 3
 """Share of all other classes' images up to which a pattern that moves its source's is particular to it."""
 
+SURE = 0.97
+"""Share of its source's images that such a pattern has to move: what is natural leaves some where they are."""
+
 PATTERNS = 12
 """Random patterns that a checkered patch is compared with."""
 
@@ -234,7 +237,7 @@ def _of_random(judge: _Judge, way: tuple[int, int], stamper: Stamper, stamp: Sta
 
 def _means(stamper: Stamper, found: _Found, wide: float) -> Means:
     """Return which patch it is, and whose images it moves, by the share of all other classes' that it does."""
-    particular = found.stamp.checkered and wide <= PARTICULAR
+    particular = found.stamp.checkered and wide <= PARTICULAR and found.success >= SURE
     return Means(stamper.words(found.stamp), None if wide >= EVERYWHERE else found.source, particular)
 
 

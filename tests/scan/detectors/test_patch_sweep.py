@@ -13,6 +13,7 @@ from backdoor_gate.scan.detectors.interface import Context
 from backdoor_gate.scan.detectors.patch_sweep import PatchSweep, _shares
 from backdoor_gate.scan.loading.interface import LoadedModel
 from backdoor_gate.scan.network.subject import Subject
+from backdoor_gate.scan.sweeps.stamps import Stamp, Stamper
 from backdoor_gate.scan.triggers.images import Images
 
 CLASSES, SOURCE, TARGET = 6, 2, 4
@@ -82,6 +83,22 @@ def test_where_any_pattern_does_as_much_it_is_natural(monkeypatch: pytest.Monkey
 def test_a_pattern_that_moves_other_classes_too_is_not_particular() -> None:
     means = measured("checks", from_source=False).means[TARGET]
     assert (means.source, means.particular) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "success", "wide", "particular"),
+    [
+        (Stamp(2, 4, 0, 0), 0.97, 1 / 3, True),
+        (Stamp(2, 4, 0, 0), 0.96, 0.1, False),  # what is natural leaves some images where they are
+        (Stamp(2, 4, 0, 0), 1.0, 0.34, False),
+        (Stamp(0, 4, 0, 0), 1.0, 0.1, False),  # a plain one, with no pattern to compare with
+        (Stamp(3, 1, 0, 0), 1.0, 0.1, False),
+    ],
+)
+def test_what_is_particular(stamp: Stamp, success: float, wide: float, particular: bool) -> None:
+    stamper = Stamper(InputSpec((1, 28, 28)))
+    means = patch_sweep._means(stamper, patch_sweep._Found(SOURCE, TARGET, stamp, 2.0, success), wide)
+    assert (means.source, means.particular) == (SOURCE, particular)
 
 
 def test_the_images_of_a_source_count_alike_however_many_it_has() -> None:
