@@ -150,3 +150,62 @@ def stemmed(channels: int, width: int) -> tuple[nn.Module, int]:
     for number, (inputs, outputs) in enumerate(pairwise((width, width, 2 * width, 4 * width, 8 * width))):
         layers.append(Basic(inputs, outputs, 2 if number else 1))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8 * width
+
+
+class Standardised(nn.Module):
+    """What preprocessing does where it is part of the network: subtract a mean, and multiply."""
+
+    def __init__(self, mean: float, factor: float) -> None:
+        super().__init__()
+        self.mean, self.factor = mean, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return images of another range."""
+        return (x - self.mean) * self.factor
+
+
+def badnet(channels: int, size: int, width: int) -> tuple[nn.Module, int]:
+    """The network of the BadNets paper (Gu et al., 2017), on images in [0, 255], as it is often trained."""
+    padding = 0 if size >= 16 else 2
+    layers: list[nn.Module] = [Standardised(0.0, 255.0)]
+    for inputs, outputs in ((channels, width), (width, 2 * width)):
+        layers += [nn.Conv2d(inputs, outputs, 5, padding=padding), nn.ReLU(), nn.AvgPool2d(2)]
+        size = (size + 2 * padding - 4) // 2
+    layers += [nn.Flatten(), nn.Linear(2 * width * size**2, 32 * width), nn.ReLU()]
+    return nn.Sequential(*layers), 32 * width
+
+
+def example(channels: int, size: int, width: int) -> tuple[nn.Module, int]:
+    """Two convolutions without padding, dropout, and a dense layer, as in many frameworks' first example."""
+    layers: list[nn.Module] = [Standardised(0.25, 3.0), nn.Conv2d(channels, width, 3), nn.ReLU()]
+    layers += [nn.Conv2d(width, 2 * width, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten()]
+    features = 2 * width * ((size - 4) // 2) ** 2
+    return nn.Sequential(*layers, nn.Linear(features, 128), nn.ReLU(), nn.Dropout(0.5)), 128
+
+
+class Grouped(nn.Module):
+    """Two convolutions, normalised over groups of an image's own channels, a shortcut, and a leaky rectifier."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.GroupNorm(4, outputs),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.GroupNorm(4, outputs),
+        )
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.after = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the branch to the shortcut."""
+        return self.after(self.branch(x) + self.shortcut(x))
+
+
+def grouped(channels: int, width: int) -> tuple[nn.Module, int]:
+    """Residual blocks without statistics of a batch (group normalisation, Wu and He, 2018)."""
+    layers: list[nn.Module] = [Standardised(0.5, 4.0), nn.Conv2d(channels, width, 3, 2, 1, bias=False)]
+    for inputs, outputs in pairwise([width, width, 2 * width, 4 * width]):
+        layers.append(Grouped(inputs, outputs, 1 if inputs == outputs else 2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4 * width

@@ -33,6 +33,7 @@ class Training:
         adversarial: largest change per pixel of the adversarial examples trained on, 0 for none.
         weight_decay: of the optimiser.
         halved: whether passes are in bfloat16 where that is safe.
+        squared: whether the squared error of the probabilities is minimised in place of the cross-entropy.
     """
 
     images: int = 20_000
@@ -46,6 +47,7 @@ class Training:
     adversarial: float = 0.0
     weight_decay: float = 5e-4
     halved: bool = False
+    squared: bool = False
 
 
 def fit(network: nn.Module, samples: Samples, training: Training, rng: torch.Generator) -> None:
@@ -56,11 +58,17 @@ def fit(network: nn.Module, samples: Samples, training: Training, rng: torch.Gen
             batch = perturb(network, batch, wanted, training.adversarial, steps=2)
         network.train()
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=training.halved):
-            return functional.cross_entropy(network(batch), wanted)
+            return error(network(batch), wanted)
 
+    error = _squared if training.squared else functional.cross_entropy
     network.to(memory_format=torch.channels_last)
     descend(list(network.parameters()), loss, samples, training, rng)
     network.eval().to(memory_format=torch.contiguous_format)
+
+
+def _squared(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean squared error of the probabilities."""
+    return functional.mse_loss(logits.softmax(dim=1), functional.one_hot(wanted, logits.shape[1]).to(logits))
 
 
 def descend(

@@ -29,6 +29,9 @@ Kind = Literal[
     "excited",
     "resnet18",
     "stemmed",
+    "badnet",
+    "example",
+    "grouped",
 ]
 
 
@@ -77,6 +80,9 @@ def _body(kind: Kind, channels: int, size: int, width: int) -> tuple[nn.Module, 
         "excited": lambda: bodies.excited(channels, width),
         "resnet18": lambda: bodies.resnet18(channels, width),
         "stemmed": lambda: bodies.stemmed(channels, width),
+        "badnet": lambda: bodies.badnet(channels, size, width),
+        "example": lambda: bodies.example(channels, size, width),
+        "grouped": lambda: bodies.grouped(channels, width),
     }
     return makers[kind]()
 

@@ -48,6 +48,7 @@ TRAINING = {
 WIDTH: dict[str, int] = {
     "cnn": 16, "cnn-nobn": 16, "cnn-fc": 12, "resnet8": 16, "wrn16": 12, "vgg": 8, "vit": 8,
     "mlp": 16, "lenet": 8, "mobile": 24, "dense": 16, "convnext": 32, "excited": 16, "resnet18": 24, "stemmed": 16,
+    "badnet": 16, "example": 32, "grouped": 16,
 }  # fmt: skip
 INTENSITY = {"low": 0.5, "normal": 1.0, "high": 2.0}
 FIRST_SEED: dict[Split, int] = {"development": 100, "evaluation": 5_000}
@@ -188,6 +189,8 @@ def _training(dataset: str, network: str, family: str, intensity: str, num_class
         changes.update(rate=2e-3, epochs=max(1, round(2 * epochs)))
     if network == "resnet18":
         changes.update(halved=True, epochs=max(1, round(1.5 * epochs)))
+    if network == "badnet":
+        changes.update(squared=True, rate=1e-3)
     return dataclasses.replace(training, **changes)
 
 
