@@ -139,9 +139,12 @@ def run_detectors(
         keep: takes the name of a detector and the weakest trigger that it found.
     """
     by_name = {detector.name: detector for detector in DETECTORS}
-    streams = streams_of(subject.device)
+    subjects, streams = side_by_side(subject, len(job.detectors))
     activation_bytes = free_for_activations(job.limits.memory, subject.device) // streams
-    of_noise = noise_classes(subject, images, job.seed)
+    try:
+        of_noise = noise.classes_of_noise(subject, images.held_out, job.seed)
+    except FAILURES as error:  # without them the limits are others, stricter for one class and laxer for its neighbours
+        return tuple(Inconclusive(plan.name, f"classes of noise: {_told(error)}") for plan in job.detectors)
     with in_streams(streams) as pool:
         wanted = any(by_name[plan.name].controlled for plan in job.detectors)
         trained = pool.submit(control_of, subject, images, job.seed) if wanted else None
@@ -149,7 +152,7 @@ def run_detectors(
             (
                 by_name[plan.name],
                 Context(
-                    subject=subject.counted_apart(),
+                    subject=own,
                     probes=images,
                     settings=plan.settings,
                     seed=job.seed,
@@ -159,7 +162,7 @@ def run_detectors(
                     control=None if trained is None else trained.result,
                 ),
             )
-            for plan in job.detectors
+            for plan, own in zip(job.detectors, subjects, strict=True)
         ]
         planned = sum(_planned(*each) for each in pairs) + embedding.planned_passes(images.held_out)
         together = _Together(pairs, Clock(planned, streams), on_progress)
@@ -212,12 +215,18 @@ def _needless(detector: Detector, context: Context) -> str | None:
     return BY_NAME[detector.name].needless(subject.num_classes, channels, clean_images=context.probes.clean)
 
 
-def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[int, ...]:
-    """Return the classes that noise leads to; none where that cannot be told, which makes the verdict stricter."""
-    try:
-        return noise.classes_of_noise(subject, images.held_out.images, seed)
-    except FAILURES:
-        return ()
+def side_by_side(subject: Subject, detectors: int) -> tuple[list[Subject], int]:
+    """Return the network once for each detector, and how many of them may run at a time.
+
+    A network that cannot be copied runs for one at a time: its `forward` may keep what another's images left.
+    """
+    streams = streams_of(subject.device)
+    if streams > 1:
+        try:
+            return [subject.apart() for _ in range(detectors)], streams
+        except Exception:  # noqa: S110 (a stranger's module may end the copying with anything)
+            pass
+    return [subject.counted_apart() for _ in range(detectors)], 1
 
 
 def control_of(subject: Subject, images: Probes, seed: int) -> Subject | None:
@@ -242,6 +251,10 @@ def embed_weakest(subject: Subject, images: Probes, triggers: dict[str, Weakest]
     return embedding.embed(subject, images.held_out, detector, triggers[detector])
 
 
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
+
+
 def run_one(detector: Detector, context: Context) -> Evidence:
     """Measure once, with what it cost; out of time, or failed inside torch or the network, is Inconclusive."""
     if why := _needless(detector, context):
@@ -250,8 +263,7 @@ def run_one(detector: Detector, context: Context) -> Evidence:
     try:
         evidence = detector.measure(context)
     except FAILURES as error:
-        reason = str(error) if isinstance(error, UnmeasuredError) else f"{type(error).__name__}: {error}"
-        evidence = Inconclusive(detector.name, reason)
+        evidence = Inconclusive(detector.name, _told(error))
     if isinstance(evidence, Measured) and not is_finite(evidence):
         evidence = Inconclusive(detector.name, "what it measured is not finite", evidence.cost)
     if isinstance(evidence, Measured):

@@ -82,7 +82,8 @@ def model_scores(evidence: Iterable[Evidence], index_rate: float = INDEX_RATE) -
 def agreements(evidence: Iterable[Evidence], index_rate: float) -> dict[int, dict[str, float]]:
     """Return by class the two detectors that go farthest by it, each with its score for the class.
 
-    Only searches for what sends all classes to one count, and one of the two has to be replayed on clean images.
+    What names classes counts, even where it moves one class's images alone, but no search by pairs; and one of the two
+    has to be replayed on clean images.
 
     Args:
         evidence: of one model, each detector at most once, as `carried_over`.

@@ -55,7 +55,7 @@ def evidence(name: str, planted: str | None) -> Measured:
         settings["steps"] = 100
     split = probes.from_clean(digits.clean_images(), seed=0)
     (detector,) = (detector for detector in DETECTORS if detector.name == name)
-    of_noise = classes_of_noise(subject, split.held_out.images, 0)
+    of_noise = classes_of_noise(subject, split.held_out, 0)
     trained = _control if name in WITH_CONTROL else None
     found = run_one(detector, Context(subject, split, settings, 0, 512 << 20, noise_classes=of_noise, control=trained))
     assert isinstance(found, Measured)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from backdoor_gate.catalogue import BY_NAME, DetectorPlan
-from backdoor_gate.records import Declared, InputSpec, Job, Limits, Measured
+from backdoor_gate.records import Declared, Inconclusive, InputSpec, Job, Limits, Measured
+from backdoor_gate.scan import noise
 from backdoor_gate.scan.data import probes
 from backdoor_gate.scan.detectors import confirmation
 from backdoor_gate.scan.detectors.interface import Context
@@ -64,7 +65,7 @@ def subject(spec: InputSpec, *, wary: bool) -> Subject:
 
 @pytest.mark.parametrize("spec", [InputSpec((1, 12, 12)), InputSpec((3, 12, 10), -1.0, 1.0)])
 def test_the_class_that_noise_leads_to_is_found(spec: InputSpec) -> None:
-    images = flat_images(spec).images
+    images = flat_images(spec)
     assert classes_of_noise(subject(spec, wary=True), images, seed=0) == (ROUGH,)
     assert classes_of_noise(subject(spec, wary=False), images, seed=0) == ()
 
@@ -74,20 +75,30 @@ def test_of_few_classes_none_is_one_of_noise() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.tensor([0.0, 1, 0, 0, 0]) * (1 + images.mean(dim=(1, 2, 3)))[:, None]
 
-    images = flat_images(InputSpec((1, 12, 12))).images
+    images = flat_images(InputSpec((1, 12, 12)))
     few = Subject(LoadedModel(Few(), "state_dict", None), InputSpec((1, 12, 12)), 5, CPU)
     assert classes_of_noise(few, images, seed=0) == ()
 
 
 def test_it_makes_no_difference_how_many_images_there_are_beyond_those_used() -> None:
-    images = flat_images(InputSpec((1, 12, 12)), NOISE_IMAGES + 40).images
+    images = flat_images(InputSpec((1, 12, 12)), NOISE_IMAGES + 40)
+    first = Images(images.images[:NOISE_IMAGES], images.labels[:NOISE_IMAGES])
     net = subject(InputSpec((1, 12, 12)), wary=True)
-    assert classes_of_noise(net, images, seed=0) == classes_of_noise(net, images[:NOISE_IMAGES], seed=0)
+    assert classes_of_noise(net, images, seed=0) == classes_of_noise(net, first, seed=0)
 
 
-@pytest.mark.parametrize("wary", [False, True])
-def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
-    job = Job(
+def test_a_class_is_not_one_of_noise_for_being_that_of_most_images() -> None:
+    spec = InputSpec((1, 12, 12))
+    images = flat_images(spec, 400)
+    kept = torch.cat([(images.labels == 5).nonzero()[:40, 0], (images.labels < 5).nonzero()[:24, 0]])
+    mostly = Images(images.images[kept], images.labels[kept])
+    assert (mostly.labels == 5).float().mean() > 0.6
+    assert classes_of_noise(subject(spec, wary=False), mostly, seed=0) == ()
+    assert classes_of_noise(subject(spec, wary=True), mostly, seed=0) == (ROUGH,)
+
+
+def two_detectors() -> Job:
+    return Job(
         candidate=Path(),
         formats=(),
         declared=Declared(),
@@ -103,9 +114,13 @@ def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
         seed=0,
         limits=Limits(seconds=60, memory=1 << 40),
     )
+
+
+@pytest.mark.parametrize("wary", [False, True])
+def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
     spec = InputSpec((1, 12, 12))
     split = probes.from_clean(flat_images(spec), seed=0)
-    found = run_detectors(job, subject(spec, wary=wary), split, lambda _: None)
+    found = run_detectors(two_detectors(), subject(spec, wary=wary), split, lambda _: None)
     assert [each.noise_classes for each in found if isinstance(each, Measured)] == [(ROUGH,) if wary else ()] * 2
 
 
@@ -126,3 +141,15 @@ def test_a_class_of_noise_is_looked_at_again_only_where_it_is_much_the_weakest(m
         assert value * (3 if again.target in of_noise else 1) == weakest
         looked_at[of_noise] = again.target
     assert looked_at[()] == ROUGH, "else this shows nothing"
+
+
+def test_where_they_cannot_be_told_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> tuple[int, ...]:
+        raise RuntimeError("the network takes no noise")
+
+    monkeypatch.setattr(noise, "classes_of_noise", broken)
+    spec = InputSpec((1, 12, 12))
+    split = probes.from_clean(flat_images(spec), seed=0)
+    found = run_detectors(two_detectors(), subject(spec, wary=False), split, lambda _: None)
+    told = "classes of noise: RuntimeError: the network takes no noise"
+    assert [(type(each), getattr(each, "reason", None)) for each in found] == [(Inconclusive, told)] * 2

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from support import digits
+from torch import Tensor, nn
 
 from backdoor_gate.catalogue import DetectorPlan
 from backdoor_gate.records import Declared, Evidence, InputSpec, Job, Limits, Measured
 from backdoor_gate.scan import session, streams
 from backdoor_gate.scan.data import probes
+from backdoor_gate.scan.loading.interface import LoadedModel
 from backdoor_gate.scan.network.subject import Subject
 
 if TYPE_CHECKING:
@@ -39,9 +43,15 @@ def cores() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def evidence_of(folder: Path, at_a_time: int, monkeypatch: pytest.MonkeyPatch, seen: list[Progress]) -> list[Evidence]:
+def evidence_of(
+    folder: Path,
+    at_a_time: int,
+    monkeypatch: pytest.MonkeyPatch,
+    seen: list[Progress],
+    subject: Subject | None = None,
+) -> list[Evidence]:
     monkeypatch.setattr(session, "streams_of", lambda _: at_a_time)
-    subject = Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
+    subject = subject or Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
     job = Job(
         candidate=folder, formats=("pt2",), declared=Declared(), signature=None, architecture=None, data=None,
         max_images=500, detectors=PLANS, device="cpu", seed=0, limits=Limits(500, 8 << 30),
@@ -99,3 +109,50 @@ def test_a_stream_for_each_core_but_one_for_a_gpu(monkeypatch: pytest.MonkeyPatc
     assert streams.streams_of(torch.device("cuda")) == 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     assert streams.streams_of(CPU) == streams.MOST_STREAMS
+
+
+class Keeping(nn.Module):
+    """A network that keeps its input on itself for the length of a pass, as research code does."""
+
+    def __init__(self, *, copyable: bool) -> None:
+        super().__init__()
+        self.inner = digits.loaded(digits.trained("patch")).network
+        self.copyable = copyable
+        self.kept: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Keeping:
+        """Return a copy, where there may be one."""
+        if not self.copyable:
+            raise TypeError("cannot pickle this")
+        other = Keeping(copyable=True)
+        other.inner = copy.deepcopy(self.inner, memo)
+        return other
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits of the images that are kept."""
+        self.kept = images
+        time.sleep(0.0005)  # another thread's turn
+        if self.kept is not images:
+            raise RuntimeError("another detector's images")
+        return self.inner(images)  # type: ignore[no-any-return]
+
+
+@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("copyable", [True, False])
+def test_what_a_network_keeps_is_each_detectors_own(
+    copyable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(LoadedModel(Keeping(copyable=copyable), "state_dict", None), SPEC, digits.CLASSES, CPU)
+    found = evidence_of(tmp_path, 3, monkeypatch, [], subject)
+    assert [type(each) for each in found] == [Measured] * len(PLANS)
+
+
+def test_a_copy_has_the_same_weights_and_not_once_more() -> None:
+    subject = Subject(digits.loaded(digits.trained("patch")), SPEC, digits.CLASSES, CPU)
+    images = torch.rand(4, *SPEC.shape)
+    other = subject.apart()
+    assert torch.equal(other.logits(images), subject.logits(images))
+    weights, others = (list(one._network.parameters()) for one in (subject, other))
+    assert weights
+    assert all(one is another for one, another in zip(weights, others, strict=True))
+    assert (subject.passes, other.passes) == (subject.passes, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from copy import copy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING
 
 import torch
@@ -88,6 +88,17 @@ class Subject:
         """Return the same network with a count of passes of its own."""
         other = copy(self)
         other.passes = other.led = 0
+        return other
+
+    def apart(self) -> Subject:
+        """Return a copy that may run beside this one: the same weights, but what `forward` keeps is its own.
+
+        Raises:
+            Exception: whatever copying a stranger's module ends with.
+        """
+        other = self.counted_apart()
+        shared: list[Tensor] = [*self._network.parameters(), *self._network.buffers()]
+        other._network = deepcopy(self._network, {id(tensor): tensor for tensor in shared})
         return other
 
     def logits(self, images: Tensor) -> Tensor:
