@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from support.forging import FORMATS, exported, members, pickled, touching, with_program, zipped
+from support.forging import (
+    FORMATS,
+    exported,
+    members,
+    pickled,
+    saved,
+    state_archive,
+    touching,
+    with_program,
+    zipped,
+)
 from support.small_networks import CLASSES, Normed
 from torch import Tensor, nn
 
@@ -76,6 +86,17 @@ def add_subgraph(program: Json) -> None:
     node(program, "relu")["inputs"].append({"name": "true_graph", "arg": inner, "kind": 1})
 
 
+def call(program: Json) -> Json:
+    return program["graph_module"]["module_call_graph"][0]["signature"]
+
+
+def rename_input(program: Json) -> None:
+    name = f"zz={EXPRESSION}; x"
+    graph(program)["tensor_values"][name] = graph(program)["tensor_values"].pop("x")
+    text = json.dumps(program).replace('"name": "x"', f'"name": "{name}"')
+    program.update(json.loads(text))
+
+
 PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
     "operator of higher order": (set_target("torch.ops.higher_order.cond"), "operator not allowed: .*cond"),
     "custom operator": (set_target("torch.ops.mine.evil.default"), "operator not allowed: torch.ops.mine.evil.default"),
@@ -115,6 +136,47 @@ PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
     "weight without record": (
         lambda p: specs(p)[0]["parameter"].update(parameter_name="conv.other"),
         "tensor missing: conv.other",
+    ),
+    "argument that would go to another parameter": (
+        lambda p: node(p, "batch_norm")["inputs"][1].update(kind=2),
+        "argument out of place: .*batch_norm",
+    ),
+    "argument of no kind": (lambda p: node(p, "relu")["inputs"][0].update(kind=3), "argument out of place"),
+    "graph with another output": (
+        lambda p: graph(p)["outputs"].__setitem__(0, {"as_tensor": {"name": "relu"}}),
+        "graph and signature differ",
+    ),
+    "graph with other inputs": (lambda p: graph(p)["inputs"].reverse(), "graph and signature differ"),
+    "name of an argument that is code": (
+        lambda p: call(p).update(forward_arg_names=["x", f"y={EXPRESSION}"]),
+        "field not allowed: .*forward_arg_names.1: not a plain name",
+    ),
+    "structure of a class": (
+        lambda p: call(p).update(in_spec=call(p)["in_spec"].replace("builtins.dict", "collections.defaultdict")),
+        "field not allowed: .*in_spec: not a structure",
+    ),
+    "structure with keys that are code": (
+        lambda p: call(p).update(in_spec=call(p)["in_spec"].replace('"[]"', '"[\\"a=1, b\\"]"')),
+        "field not allowed: .*in_spec: not a structure",
+    ),
+    "structure without end": (lambda p: call(p).update(in_spec="[" * 100_000), "field not allowed: .*in_spec"),
+    "signature with an object": (
+        lambda p: call(p).update(inputs=[{"as_custom_obj": {"name": "o", "class_fqn": "os"}}]),
+        "argument kind not allowed: as_custom_obj",
+    ),
+    "input whose name is code": (rename_input, "field not allowed: .*: not a plain name"),
+    "field of the future": (lambda p: graph(p).update(subgraphs=[]), "field not allowed: graph_module.graph.subgraphs"),
+    "fields of a tuple": (
+        lambda p: p["graph_module"].update(treespec_namedtuple_fields={"a": {"field_names": ["b"]}}),
+        "field not allowed: graph_module.treespec_namedtuple_fields",
+    ),
+    "text within a size": (set_size(f"Max({EXPRESSION!r}, 1)"), "expression not allowed"),
+    "text as a number": (set_size(f"Integer({EXPRESSION!r})"), "expression not allowed"),
+    "symbol that is code": (set_size(f"Symbol({EXPRESSION!r})"), "expression not allowed"),
+    "guard with a text": (set_guard("True or '\" + str(open(1)) #'"), "expression not allowed"),
+    "size elsewhere": (
+        lambda p: specs(p)[0]["parameter"].update(size={"as_expr": {"expr_str": EXPRESSION}}),
+        "expression not allowed",
     ),
     "schema of the future": (lambda p: p["schema_version"].update(major=9), "schema version"),
     "no graph": (lambda p: p.pop("graph_module"), "program is malformed"),
@@ -157,6 +219,33 @@ def weights_config(change: Callable[[Json], None]) -> Callable[[dict[str, bytes]
     return apply
 
 
+def shared_record(files: dict[str, bytes]) -> None:
+    """Let a second weight lie in the record of the first, as another kind of number."""
+    name = next(name for name in files if name.endswith("_weights_config.json"))
+    config = json.loads(files[name])
+    first = config["config"]["conv.weight"]
+    config["config"]["zz"] = {**first, "tensor_meta": {**first["tensor_meta"], "dtype": 4}}
+    files[name] = json.dumps(config).encode()
+
+
+def constant_of(tensor: str) -> Callable[[dict[str, bytes]], None]:
+    """Add a constant of that name."""
+
+    def change(files: dict[str, bytes]) -> None:
+        weights, constants = (
+            next(name for name in files if name.endswith(f"_{kind}_config.json")) for kind in ("weights", "constants")
+        )
+        config = json.loads(files[constants])
+        first = json.loads(files[weights])["config"]["conv.weight"]
+        config["config"][tensor] = {**first, "path_name": "tensor_9"}
+        files[constants] = json.dumps(config).encode()
+        files[f"{constants.partition('/')[0]}/data/constants/tensor_9"] = next(
+            data for name, data in files.items() if name.endswith("weight_0")
+        )
+
+    return change
+
+
 def drop(ending: str) -> Callable[[dict[str, bytes]], None]:
     return lambda files: files.pop(next(name for name in files if name.endswith(ending))) and None
 
@@ -197,6 +286,10 @@ PACKAGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
         weights_config(lambda c: c["tensor_meta"].update(storage_offset={"as_int": -1})),
         "must be non-negative",
     ),
+    "dtype twice": (shared_record, "record of .* is of two dtypes"),
+    "name twice": (constant_of("conv.weight"), "one name for two tensors: conv.weight"),
+    "name within a name": (constant_of("conv.weight.data"), "one name for two tensors: conv.weight"),
+    "field of the future": (weights_config(lambda c: c.update(scale=2)), "field not allowed: config.conv.weight.scale"),
     "complex": (weights_config(lambda c: c["tensor_meta"].update(dtype=10)), "dtype not supported"),
     "sparse": (weights_config(lambda c: c["tensor_meta"].update(layout=1)), "tensor layout not supported"),
 }
@@ -210,11 +303,29 @@ def test_a_package_outside_the_list_is_refused(case: str, sound: bytes, root: Pa
     assert re.search(rule, refusal(root, zipped(files)))
 
 
-def test_sample_inputs_are_never_read(sound: bytes, root: Path, marker: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (lambda marker: pickled(touching(marker)), "not a PyTorch file"),
+        (lambda marker: state_archive(pickled(touching(marker))), "global outside the allow-list"),
+        (lambda _: saved(((torch.zeros(1), {"a"}), {})), "global outside the allow-list|more than tensors"),
+        (lambda _: saved(torch.zeros(1)), "more than tensors and plain values"),
+        (lambda _: state_archive(b"not a pickle"), "not what the safe reader takes"),
+        (lambda _: zipped({"a/data.pkl": pickled(((), {})), "a/code.py": b"1"}), "archive member not allowed"),
+    ],
+)
+def test_example_inputs_that_pytorch_would_unpickle_are_refused(
+    content: Callable[[Path], bytes], rule: str, sound: bytes, root: Path, marker: Path
+) -> None:
     files = members(sound)
     name = next(name for name in files if "sample_inputs" in name)
-    (root / "model.pt2").write_bytes(zipped({**files, name: pickled(touching(marker))}))
-    load(root, FORMATS, None, CLASSES)
+    assert re.search(rule, refusal(root, zipped({**files, name: content(marker)})))
+
+
+def test_a_program_without_example_inputs_loads(sound: bytes, root: Path) -> None:
+    files = {name: data for name, data in members(sound).items() if "sample_inputs" not in name}
+    (root / "model.pt2").write_bytes(zipped(files))
+    assert load(root, FORMATS, None, CLASSES).format == "pt2"
 
 
 def test_non_finite_weights_are_unmeasured(sound: bytes, root: Path) -> None:
@@ -226,7 +337,7 @@ def test_non_finite_weights_are_unmeasured(sound: bytes, root: Path) -> None:
         load(root, FORMATS, None, CLASSES)
 
 
-def test_writing_through_a_view_is_noticed_when_it_runs(root: Path) -> None:
+def test_writing_to_a_weight_through_a_view_is_refused(root: Path) -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -236,10 +347,46 @@ def test_writing_through_a_view_is_noticed_when_it_runs(root: Path) -> None:
             self.seen.view(4)[0].add_(1)
             return x.flatten(1)[:, :4] + self.seen.view(4)
 
-    (root / "model.pt2").write_bytes(exported(Counting()))
-    network = load(root, FORMATS, None, None).network
-    with pytest.raises(RefusedError, match="graph changes its own weights"):
-        network(torch.rand(2, 3, 16, 16))
+    assert "graph changes its own weights" in refusal(root, exported(Counting()))
+
+
+def kept_apart(x: Tensor) -> Tensor:
+    """A copy that stays what it was, until its operator is another one."""
+    kept = torch.relu(x)
+    x.zero_()
+    return kept
+
+
+def through_a_view(x: Tensor) -> Tensor:
+    """A view is one wherever it lies."""
+    x[:, :1].zero_()
+    return torch.relu(x)
+
+
+def writing(change: Callable[[Tensor], Tensor]) -> bytes:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return change(self.conv(x)).mean(dim=(2, 3))
+
+    return exported(Writing().eval())
+
+
+@pytest.mark.parametrize("change", [kept_apart, through_a_view])
+def test_a_write_whose_effect_is_certain_is_measured(change: Callable[[Tensor], Tensor], root: Path) -> None:
+    (root / "model.pt2").write_bytes(writing(change))
+    assert load(root, FORMATS, None, None).format == "pt2"
+
+
+def test_a_write_whose_effect_hangs_on_the_layout_is_not(root: Path) -> None:
+    # What is zero in production, where it is contiguous already, stays where the channels come last.
+    program = with_program(writing(kept_apart), set_target("torch.ops.aten.contiguous.default"))
+    (root / "model.pt2").write_bytes(program)
+    with pytest.raises(UnmeasuredError, match="depends on how its memory is laid out"):
+        load(root, FORMATS, None, None)
 
 
 def test_growing_integers_end_early(sound: bytes, root: Path) -> None:

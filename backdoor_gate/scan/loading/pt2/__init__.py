@@ -14,6 +14,7 @@ from backdoor_gate.scan.loading.pt2.folding import fold
 from backdoor_gate.scan.loading.pt2.graph import Graph, read_graph
 from backdoor_gate.scan.loading.pt2.members import open_package, refused
 from backdoor_gate.scan.loading.pt2.network import GraphNetwork
+from backdoor_gate.scan.loading.pt2.samples import check_samples
 from backdoor_gate.scan.loading.pt2.traces import Trace, same
 from backdoor_gate.scan.loading.pt2.weights import read_weights
 
@@ -93,6 +94,7 @@ def read(archive: Archive, where: str) -> Exported:
         UnmeasuredError: a weight is not finite, or the program is no network from images to one tensor.
     """
     package = open_package(archive, where)
+    check_samples(package.samples, where)
     graph = read_graph(package.program, where)
     state, constants = read_weights(package)
     held = {"state": state, "constant": constants}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MAX_ITEMS = 10_000
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
 _STRIDED = 7
+_POSITIONAL, _KEYWORD = 1, 2
 _SPECIAL = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
 
 
@@ -111,6 +113,33 @@ _DECODERS: dict[str, Callable[[Any, str], Any]] = {
     "as_device": lambda _value, _where: Here(),
 }
 _LISTS = frozenset(kind for kind in _DECODERS if kind.endswith("s") and kind != "as_none")
+
+
+def check_binding(inputs: list[dict[str, Any]], parameters: list[Any], target: str, where: str) -> None:
+    """Refuse arguments that PyTorch's loader would give to other parameters than those that they name.
+
+    It hands on by position what says so, in the order of the parameters: such have to be the first of them.
+
+    Args:
+        inputs: of a node, each with its name and kind.
+        parameters: of the operator's schema.
+        target: the operator, for messages.
+        where: the file, for messages.
+
+    Raises:
+        RefusedError: one would go elsewhere.
+    """
+    kinds = {entry["name"]: entry.get("kind") for entry in inputs}
+    # Where nothing is said, what has no default is handed on by position.
+    positional = [
+        parameter.name in kinds
+        and (kinds[parameter.name] or (_KEYWORD if parameter.has_default_value() else _POSITIONAL)) == _POSITIONAL
+        for parameter in parameters
+    ]
+    first = parameters[: sum(positional)]
+    gaps = not all(positional[: len(first)]) or any(parameter.kwarg_only for parameter in first)
+    if gaps or any(map(keyword.iskeyword, kinds)) or not {*kinds.values()} <= {_POSITIONAL, _KEYWORD, None}:
+        raise refused(f"argument out of place: {shown(target)}", where)
 
 
 def references(value: Any) -> Iterator[str]:

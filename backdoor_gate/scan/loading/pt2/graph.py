@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2 import operators
-from backdoor_gate.scan.loading.pt2.arguments import Ref, decode, references
-from backdoor_gate.scan.loading.pt2.expressions import check_expression
+from backdoor_gate.scan.loading.pt2.aliases import check_writes
+from backdoor_gate.scan.loading.pt2.arguments import Ref, check_binding, decode, references
+from backdoor_gate.scan.loading.pt2.document import check_program
+from backdoor_gate.scan.loading.pt2.expressions import check_expression, expressions
 from backdoor_gate.scan.loading.pt2.members import SCHEMA_MAJOR, refused
 from backdoor_gate.scan.loading.pt2.modes import check_evaluation, in_training
 from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, check_float32
@@ -36,6 +38,7 @@ class Step:
         outputs: names of the results; one name, or as many as the operator returns.
         spread: whether the operator returns several results.
         writes: name of the value that it changes in place; None for most.
+        shares: names of the values that its results may share memory with.
         frees: values that no later step uses.
     """
 
@@ -46,6 +49,7 @@ class Step:
     outputs: tuple[str, ...]
     spread: bool
     writes: str | None
+    shares: tuple[str, ...] = ()
     frees: tuple[str, ...] = ()
 
 
@@ -93,7 +97,8 @@ def _read(program: dict[str, Any], where: str) -> Graph:
         raise refused("schema version not supported", where)
     module = program["graph_module"]
     graph, signature = module["graph"], module["signature"]
-    _check_expressions(program, graph, where)
+    for text in {*program["range_constraints"], *program.get("guards_code", ()), *expressions(program)}:
+        check_expression(text, where)
     if graph.get("custom_obj_values"):
         raise refused("custom object", where)
     if len(graph["nodes"]) > MAX_NODES:
@@ -102,20 +107,37 @@ def _read(program: dict[str, Any], where: str) -> Graph:
     output = _output(signature["output_specs"], where)
     meta = graph["tensor_values"][images]
     steps = _steps(graph["nodes"], {*weights, images}, weights, where)
+    check_writes(steps, weights, where)
+    check_program(program, where)
+    _check_ends(graph, signature, module["module_call_graph"], where)
     known = {*weights, images}.union(*(step.outputs for step in steps))
     if output not in known:
         raise refused(f"value not defined: {shown(output)}", where)
     return Graph(weights, parameters, images, _shape(meta, where), with_frees(steps, {*weights, output}), output)
 
 
-def _check_expressions(program: dict[str, Any], graph: dict[str, Any], where: str) -> None:
-    texts = {*program["range_constraints"], *program.get("guards_code", ())}
-    values = [graph.get(f"sym_{kind}_values", {}) for kind in ("int", "bool", "float")]
-    sizes = [size for meta in graph["tensor_values"].values() for size in (*meta["sizes"], *meta["strides"])]
-    symbols = (*(value for named in values for value in named.values()), *sizes)
-    texts.update(value["as_expr"]["expr_str"] for value in symbols if "as_expr" in value)
-    for text in texts:
-        check_expression(text, where)
+def _check_ends(graph: dict[str, Any], signature: dict[str, Any], calls: list[dict[str, Any]], where: str) -> None:
+    """Refuse a graph whose own inputs and outputs are not those of its signature, one by one."""
+    inputs = [_argument_of(spec) for spec in signature["input_specs"]]
+    outputs = [spec["user_output"]["arg"] for spec in signature["output_specs"]]
+    if graph["outputs"] != outputs or len(graph["inputs"]) != len(inputs):
+        raise refused("graph and signature differ", where)
+    for given, said in zip(graph["inputs"], inputs, strict=True):
+        if said is not None and given != said:
+            raise refused("graph and signature differ", where)
+        decode(given, where)
+    for call in calls:
+        for argument in (*(call["signature"] or {}).get("inputs", ()), *(call["signature"] or {}).get("outputs", ())):
+            decode(argument, where)
+
+
+def _argument_of(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the graph has to take for an input; None for a constant, which has no value in it."""
+    ((kind, entry),) = spec.items()
+    if kind == "constant_input":
+        return None
+    argument: dict[str, Any] = entry["arg"] if kind == "user_input" else {"as_tensor": entry["arg"]}
+    return argument
 
 
 def _inputs(specs: list[dict[str, Any]], where: str) -> tuple[dict[str, tuple[str, str]], frozenset[str], str]:
@@ -202,16 +224,20 @@ def _step(node: dict[str, Any], where: str) -> Step:
     overload = operators.resolve(target, where)
     check_evaluation(target, arguments, where)
     if target in operators.IDENTITY:
-        return Step(target, _same, {}, (arguments.get("input", arguments.get("self")),), outputs, spread, None)
+        same = arguments.get("input", arguments.get("self"))
+        return Step(target, _same, {}, (same,), outputs, spread, None, tuple(references(same)))
     schema = {argument.name: argument for argument in overload._schema.arguments}
     if arguments.keys() - schema.keys():
         raise refused(f"argument not known: {shown(target)}", where)
+    check_binding(inputs, overload._schema.arguments, target, where)
     written = [arguments.get(name) for name, argument in schema.items() if argument.is_write]
     writes = [value.name for value in written if isinstance(value, Ref)]
     if len(writes) != len(written):
         raise refused(f"argument not allowed: {shown(target)}", where)
     call = operators.RUN_AS.get(target, overload)
-    return Step(target, call, arguments, (), outputs, spread, writes[0] if writes else None)
+    unsaid = target in operators.MAY_SHARE
+    shared = tuple(references([value for name, value in arguments.items() if unsaid or schema[name].alias_info]))
+    return Step(target, call, arguments, (), outputs, spread, writes[0] if writes else None, shared)
 
 
 def _same(value: Any) -> Any:

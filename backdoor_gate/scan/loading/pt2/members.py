@@ -1,4 +1,4 @@
-"""The members that `torch.export.save` writes, and no others. Sample inputs are passed over unread."""
+"""The members that `torch.export.save` writes, and no others."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Package:
         program: the parsed `models/<name>.json`.
         weights: the parsed weights configuration.
         constants: the parsed constants configuration.
+        samples: the example inputs, as they are written; empty where there are none.
         where: the file, for messages.
     """
 
@@ -45,6 +46,7 @@ class Package:
     program: dict[str, Any]
     weights: dict[str, Any]
     constants: dict[str, Any]
+    samples: bytes
     where: str
 
 
@@ -64,7 +66,8 @@ def open_package(archive: Archive, where: str) -> Package:
         "weights": f"data/weights/{models[0]}_weights_config.json",
         "constants": f"data/constants/{models[0]}_constants_config.json",
     }
-    known = {*_FIXED, *_UNREAD, *described.values(), f"data/sample_inputs/{models[0]}.pt"}
+    samples = f"data/sample_inputs/{models[0]}.pt"
+    known = {*_FIXED, *_UNREAD, *described.values(), samples}
     for name in sorted(names - known):
         if not _RECORD.fullmatch(name):
             raise refused(f"archive member not allowed: {shown(name)}", where)
@@ -74,8 +77,9 @@ def open_package(archive: Archive, where: str) -> Package:
     for name, content in _FIXED.items():
         if archive.read(root + name).strip() != content:
             raise refused(f"{name} is not {content.decode()}", where)
+    parsed = {key: _json(archive, root + name, where) for key, name in described.items()}
     return Package(
-        archive, root, **{key: _json(archive, root + name, where) for key, name in described.items()}, where=where
+        archive, root, **parsed, samples=archive.read(root + samples) if samples in names else b"", where=where
     )
 
 

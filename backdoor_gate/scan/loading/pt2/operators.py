@@ -124,6 +124,18 @@ SIZED = _named("view _unsafe_view reshape expand unflatten.int repeat tile zeros
 """Operators that may be given a size that grows with the batch; what they give has that size, and hangs on it in no
 other way."""
 
+MAY_SHARE = _named(
+    "_unsafe_view einsum pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle type_as pad copy"
+)
+"""Operators whose result may be an argument's memory though their schema does not say so."""
+
+VIEWS = _named(
+    "select.int slice.Tensor narrow permute transpose.int t numpy_T mT swapaxes movedim.int movedim.intlist squeeze "
+    "squeeze.dim squeeze.dims unsqueeze expand expand_as split.Tensor split.sizes split_with_sizes chunk unbind.int "
+    "tensor_split.sections unfold alias detach detach_ lift_fresh"
+)
+"""Operators whose result is their argument's memory however that is laid out, and in-place ones besides."""
+
 BY_POSITION = _named(
     "slice.Tensor select.int narrow unbind.int split.Tensor split.sizes split_with_sizes chunk tensor_split.sections "
     "index_select gather roll flip unfold"

@@ -8,6 +8,7 @@ import torch
 
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.loading.naming import check_tensor_names, shown
+from backdoor_gate.scan.loading.pt2.document import check_payloads
 from backdoor_gate.scan.loading.pt2.members import Package, refused
 from backdoor_gate.scan.loading.tensors import FLOATS, Layout, check_layouts, settle, unsupported_dtype
 
@@ -49,12 +50,15 @@ def read_weights(package: Package) -> tuple[dict[str, Tensor], dict[str, Tensor]
     """Return the state (parameters and kept buffers) and the constants, by name.
 
     Raises:
-        RefusedError: a record is pickled, unused, missing, or does not cover its tensor.
+        RefusedError: a record is pickled, unused, missing, or does not cover its tensor; or one name stands for two.
         UnmeasuredError: a value is not finite, or in another precision than float32.
     """
     used: dict[str, int] = {}
     state = _layouts(package, package.weights, "data/weights/", used)
     constants = _layouts(package, package.constants, "data/constants/", used)
+    check_payloads(package.weights, package.where)
+    check_payloads(package.constants, package.where)
+    _check_apart({*state}, {*constants}, package.where)
     records = {
         name for name in package.archive.names if "/data/weights/weight_" in name or "/data/constants/tensor_" in name
     }
@@ -76,6 +80,7 @@ def _layouts(
     if not isinstance(entries, dict):
         raise refused(f"{folder} has no configuration", package.where)
     found = {}
+    kinds: dict[str, torch.dtype] = {}
     for name, entry in entries.items():
         try:
             record, meta = f"{package.root}{folder}{entry['path_name']}", entry["tensor_meta"]
@@ -92,9 +97,22 @@ def _layouts(
         check_float32(dtype, f"holds {shown(name)}", package.where)
         if meta.get("layout") != _STRIDED:
             raise refused(f"tensor {shown(name)}: tensor layout not supported", package.where)
+        if kinds.setdefault(record, dtype) != dtype:
+            raise refused(f"record of {shown(name)} is of two dtypes", package.where)
         used[record] = package.archive.size(record)
         found[name] = Layout(name, dtype, sizes, strides, offset, used[record]), record
     return found
+
+
+def _check_apart(state: set[str], constants: set[str], where: str) -> None:
+    """Refuse a name in both, and one that would be an attribute of another's tensor: PyTorch keeps one of the two."""
+    names = state | constants
+    parents = {name.rpartition(".")[0] for name in names} - {""}
+    while parents - names and (more := {name.rpartition(".")[0] for name in parents} - parents - {""}):
+        parents |= more
+    twice = (state & constants) | (parents & names)
+    if twice:
+        raise refused(f"one name for two tensors: {shown(min(twice))}", where)
 
 
 def _numbers(meta: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[int, ...], int]:
