@@ -21,6 +21,8 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGERS = (torch.int64, torch.int32, torch.bool)
 """What buffers such as a batch counter may be stored as."""
 MAX_DIMENSIONS = 8
+LARGEST = 2.0**40
+"""Largest weight or statistic that is measured: beyond, a few layers overflow, and infinities can be a switch."""
 _ALIASING = 4
 """How many times over a file's bytes may be used: weights can be shared, but not thousands of times."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -120,7 +122,7 @@ def settle(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Return private dense copies: float32 where floating, without gradient, hook or shared memory.
 
     Raises:
-        UnmeasuredError: a value is NaN or infinite, or too large for float32.
+        UnmeasuredError: a value is NaN or infinite, or larger than LARGEST.
     """
     settled = {}
     for name, tensor in tensors.items():
@@ -128,5 +130,11 @@ def settle(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
         copy = tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
         if dtype == torch.float32 and not bool(torch.isfinite(copy).all()):
             raise UnmeasuredError(f"non-finite weights in {shown(name)}", where=where, hint="train the model again")
+        if dtype == torch.float32 and bool((copy.abs() > LARGEST).any()):
+            raise UnmeasuredError(
+                f"weights in {shown(name)} are as large as {float(copy.abs().max()):.1g}",
+                where=where,
+                hint=f"beyond {LARGEST:.0e} float32 overflows within a few layers: train the model again",
+            )
         settled[name] = copy
     return settled

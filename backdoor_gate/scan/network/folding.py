@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 AGREEMENT = 1e-4
 """Largest change of an output, as a share of the largest output, at which the folded network is the same network."""
 
+LARGEST = 2.0**10
+"""Largest weight of a convolution, and largest factor of a normalisation, that become one layer. What overflows between
+the two, and so answers a trigger with infinities, would be finite in their product."""
+
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 
@@ -72,10 +76,11 @@ class _Folding:
         own = convolution.weight, convolution.bias, norm.weight, norm.bias
         self._both = folded(*own, *_statistics(norm), norm.eps)
 
-    def finite(self) -> bool:
-        return all(bool(part.isfinite().all()) for part in self._both)
+    def possible(self) -> bool:
+        return self._both is not None
 
     def do(self) -> None:
+        assert self._both is not None
         weight, bias = self._both
         self._convolution.weight = nn.Parameter(weight, requires_grad=False)
         self._convolution.bias = nn.Parameter(bias, requires_grad=False)
@@ -101,7 +106,7 @@ def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
         How many normalisations are gone.
     """
     before, pairs = _watched(network, run)
-    found = [one for pair in pairs if (one := _Folding(network, *pair)).finite()]
+    found = [one for pair in pairs if (one := _Folding(network, *pair)).possible()]
     for one in found:
         one.do()
     if not found or _same(before, run()):
@@ -127,8 +132,8 @@ def folded(  # noqa: PLR0913, PLR0917 (what the two layers consist of)
     mean: Tensor,
     variance: Tensor,
     epsilon: float,
-) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the convolution that does both, computed in double precision.
+) -> tuple[Tensor, Tensor] | None:
+    """Return weight and bias of the convolution that does both, computed in double precision; None beyond LARGEST.
 
     Args:
         weight: (O, I/groups, H, W) of the convolution.
@@ -146,7 +151,10 @@ def folded(  # noqa: PLR0913, PLR0917 (what the two layers consist of)
     offset = offset * scale
     if shift is not None:
         offset = offset + shift.double()
-    return (weight.double() * scale.view(-1, 1, 1, 1)).to(weight.dtype), offset.to(weight.dtype)
+    kernel, shifted = (weight.double() * scale.view(-1, 1, 1, 1)).to(weight.dtype), offset.to(weight.dtype)
+    # Written so that what is no number is beyond it, too.
+    small = all(bool((part.abs() <= LARGEST).all()) for part in (weight, scale))
+    return (kernel, shifted) if small and bool(kernel.isfinite().all() and shifted.isfinite().all()) else None
 
 
 def _watched(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[Pair]]:

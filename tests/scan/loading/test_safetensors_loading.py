@@ -14,6 +14,7 @@ from torch import nn
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError
 from backdoor_gate.scan.loading import load
+from backdoor_gate.scan.loading.tensors import LARGEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,3 +120,15 @@ def test_integers_only_where_the_architecture_has_them(root: Path, code: Path) -
         (root / "model.safetensors").write_bytes(save({**state, name: state[name].to(dtype)}))
         with pytest.raises(RefusedError, match=re.escape(f"tensor {name}: dtype not supported")):
             load(root, FORMATS, architecture(code), None)
+
+
+def test_weights_that_overflow_within_a_few_layers_are_unmeasured(root: Path, code: Path) -> None:
+    (code / "nets_of_ours.py").write_text(NETS)
+    weights = nn.Sequential(nn.Flatten(), nn.Linear(16, 5)).state_dict()
+    weights["1.weight"][0, 0] = LARGEST
+    (root / "model.safetensors").write_bytes(save(weights))
+    load(root, FORMATS, architecture(code, classes=5), 5)
+    weights["1.weight"][0, 0] = -1.1 * LARGEST
+    (root / "model.safetensors").write_bytes(save(weights))
+    with pytest.raises(UnmeasuredError, match=r"weights in 1\.weight are as large as 1e\+12; beyond 1e\+12"):
+        load(root, FORMATS, architecture(code, classes=5), 5)

@@ -10,7 +10,7 @@ from support.small_networks import ALL, SHAPE, Normed
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.scan.network.folding import fold
+from backdoor_gate.scan.network.folding import LARGEST, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,3 +185,39 @@ def test_a_network_that_looks_at_its_own_weights_is_left_as_it_was() -> None:
     assert fold(network, lambda: network(images())) == 0
     assert network.convolution.weight is weight
     assert torch.equal(network(images()), expected)
+
+
+class Overflowing(nn.Module):
+    """Infinite where the convolution overflows, though its normalisation divides by as much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(SHAPE[0], 1, 1, bias=False), nn.BatchNorm2d(1, eps=0.0)
+        with torch.no_grad():
+            self.conv.weight.fill_(2e38)
+            self.norm.weight.fill_(1e-38)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one number for each image."""
+        return self.norm(self.conv(x)).amax(dim=(1, 2, 3))[:, None]
+
+
+def test_what_would_hide_an_overflow_is_not_folded() -> None:
+    network = Overflowing().eval().requires_grad_(False)
+    trigger = torch.ones(1, *SHAPE)
+    faint = torch.full((5, *SHAPE), 0.1)
+    assert network(trigger).isinf().all()
+    assert fold(network, lambda: network(faint)) == 0
+    assert network(trigger).isinf().all()
+
+
+@pytest.mark.parametrize("part", ["conv.weight", "norm.weight"])
+def test_up_to_a_limit_they_are(part: str) -> None:
+    for factor, gone in ((LARGEST * 0.999, 1), (LARGEST * 1.001, 0)):
+        network = Overflowing()
+        with torch.no_grad():
+            network.conv.weight.fill_(1.0)
+            network.norm.weight.fill_(1.0)
+            network.get_parameter(part).fill_(factor)
+        network.eval().requires_grad_(False)
+        assert fold(network, lambda network=network: network(images())) == gone

