@@ -45,6 +45,8 @@ _TITLES = {
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x3a\x42]", re.DOTALL)
 _HTML = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
+_PICKLE = re.compile(rb"\x80[\x00-\x05](?!\x00{6}\{)")
+"""With its protocol; the length of a safetensors header may begin alike, but no opcode is zero."""
 _SAFETENSORS = re.compile(rb'.{8}\{\s*["}]', re.DOTALL)
 
 
@@ -134,7 +136,7 @@ def _kind(path: Path) -> str | None:
     signs = (
         ("torchscript", zipped and _SCRIPT_MEMBERS.search(tail)),
         ("archive", zipped and (claims or _TORCH_MEMBERS.search(head) or _TORCH_MEMBERS.search(tail))),
-        ("pickle", re.match(rb"\x80[\x00-\x05]", head)),
+        ("pickle", _PICKLE.match(head)),
         ("safetensors", fits_header and _SAFETENSORS.match(head)),
         ("compressed", head.startswith(_COMPRESSED)),
         ("onnx", suffix == ".onnx" or (_ONNX.match(head) and not is_plain(path.name))),

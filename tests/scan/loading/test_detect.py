@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from safetensors.torch import save
-from support.forging import pickled, safetensors_file, saved, touching, zipped
+from support.forging import entry, pickled, safetensors_file, saved, touching, zipped
 
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading.detect import find_weights
@@ -105,3 +106,12 @@ def test_other_than_regular_files_are_refused(make: object, root: Path) -> None:
     assert callable(make)
     make(root / "model.pth")
     assert refusal(root) == "model.pth: not a regular file"
+
+
+@pytest.mark.parametrize("length", [128, 384, 640, 896, 1152, 1408])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(length: int, root: Path) -> None:
+    header = json.dumps({"w": entry([1], 0, 4)}).encode().ljust(length)
+    data = safetensors_file(header, b"\0\0\x80?")
+    assert data[0] == 0x80
+    (root / "model.safetensors").write_bytes(data)
+    assert find_weights(root).kind == "safetensors"
