@@ -9,6 +9,7 @@ Facts and judgements are separate types: a detector fills the former, only `verd
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from backdoor_gate.illustrations import Artefact, Embedding
     from backdoor_gate.reference_facts import Calibration
     from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair, Screening
+
+CHANCE_SIGMAS = 3.0
+"""Accuracy must exceed guessing by so many standard errors, or the data does not belong to the model."""
 
 # ---------------------------------------------------------------------------------------------- the input
 
@@ -195,6 +199,13 @@ class DataFacts:
     images: int
     accuracy: float | None
     """Of the model on the clean images, in [0, 1]; None without labels."""
+
+    def is_guessing(self, num_classes: int) -> bool:
+        """Tell whether the model gets no more of the images right than guessing would; False without labels."""
+        if self.accuracy is None:
+            return False
+        chance = 1 / num_classes
+        return self.accuracy <= chance + CHANCE_SIGMAS * math.sqrt(chance * (1 - chance) / max(1, self.images))
 
 
 @dataclass(frozen=True, slots=True)

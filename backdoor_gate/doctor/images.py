@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.doctor.finding import Finding, note, ok, problem
 from backdoor_gate.doctor.readings import Reading, plain, reordered
-from backdoor_gate.verdict.decide import is_guessing
+from backdoor_gate.records import DataFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +133,7 @@ def _order(readings: Readings, place: Place) -> Iterator[Finding]:
 def _accuracy(diagnosis: Diagnosis, readings: Readings, place: Place) -> Finding:
     accuracy, count = readings.present.accuracy, len(readings.present.right)
     share = f"{accuracy:.0%} of {count} clean images are right"
-    if count and not is_guessing(accuracy, diagnosis.num_classes, count):
+    if count and not DataFacts("clean", count, accuracy).is_guessing(diagnosis.num_classes):
         if accuracy >= LOW:
             return ok("accuracy", share)
         hint = "check that the images belong to this model, and are prepared as in its training"

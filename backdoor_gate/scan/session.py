@@ -80,9 +80,14 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
     subject = Subject(model, spec, num_classes, device, deadline)
     require_declared(job, subject.num_classes)
     images, facts = prepare(subject, clean, job.seed)
+    runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
+    if facts.is_guessing(subject.num_classes):  # nothing that could be found on other images says anything
+        evidence = tuple(
+            Inconclusive(plan.name, "not run: the clean data does not fit the model") for plan in job.detectors
+        )
+        return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime)
     triggers: dict[str, Weakest] = {}
     evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
-    runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
     shown = embed_weakest(subject, images, triggers)
     return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime, embedding=shown)
 
@@ -141,10 +146,7 @@ def run_detectors(
     by_name = {detector.name: detector for detector in DETECTORS}
     subjects, streams = side_by_side(subject, len(job.detectors))
     activation_bytes = free_for_activations(job.limits.memory, subject.device) // streams
-    try:
-        of_noise = noise.classes_of_noise(subject, images.held_out, job.seed)
-    except FAILURES as error:  # without them the limits are others, stricter for one class and laxer for its neighbours
-        return tuple(Inconclusive(plan.name, f"classes of noise: {_told(error)}") for plan in job.detectors)
+    of_noise, unknown = noise_classes(subject, images, job.seed)
     with in_streams(streams) as pool:
         wanted = any(by_name[plan.name].controlled for plan in job.detectors)
         trained = pool.submit(control_of, subject, images, job.seed) if wanted else None
@@ -165,7 +167,7 @@ def run_detectors(
             for plan, own in zip(job.detectors, subjects, strict=True)
         ]
         planned = sum(_planned(*each) for each in pairs) + embedding.planned_passes(images.held_out)
-        together = _Together(pairs, Clock(planned, streams), on_progress)
+        together = _Together(pairs, Clock(planned, streams), on_progress, unknown)
         running = {each[0].name: pool.submit(together.run, *each) for each in sorted(pairs, key=_turn)}
         return tuple(running[plan.name].result() for plan in job.detectors)
 
@@ -177,9 +179,13 @@ class _Together:
         pairs: the detectors in the order of the job, each with its context, which is made to report here.
         clock: tells the time that all of them will take.
         on_progress: called as one of them moves on, by one thread at a time.
+        unknown: why those that put images through the network are not to run; empty where they are.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Detector, Context]], clock: Clock, on_progress: OnProgress) -> None:
+    def __init__(
+        self, pairs: Sequence[tuple[Detector, Context]], clock: Clock, on_progress: OnProgress, unknown: str
+    ) -> None:
+        self._unknown = unknown
         self._subjects = [context.subject for _, context in pairs]
         self._clock, self._on_progress = clock, on_progress
         self._telling = Lock()
@@ -188,6 +194,8 @@ class _Together:
 
     def run(self, detector: Detector, context: Context) -> Evidence:
         """Run one of them on the clock."""
+        if self._unknown and detector.planned_passes(context):
+            return Inconclusive(detector.name, self._unknown)
         with self._clock.running(detector.name):
             return run_one(detector, context)
 
@@ -213,6 +221,17 @@ def _needless(detector: Detector, context: Context) -> str | None:
     subject = context.subject
     channels = subject.spec.shape[0]
     return BY_NAME[detector.name].needless(subject.num_classes, channels, clean_images=context.probes.clean)
+
+
+def noise_classes(subject: Subject, images: Probes, seed: int) -> tuple[tuple[int, ...], str]:
+    """Return the classes that noise leads to, or why they are unknown.
+
+    Without them the limits are others: stricter for such a class, and laxer for those that are compared with it.
+    """
+    try:
+        return noise.classes_of_noise(subject, images.held_out, seed), ""
+    except FAILURES as error:
+        return (), f"classes of noise: {_told(error)}"
 
 
 def side_by_side(subject: Subject, detectors: int) -> tuple[list[Subject], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,12 +33,9 @@ if TYPE_CHECKING:
 WEAK_P_VALUE = 0.05
 """Below this an index that does not block is worth a word, shared out over the detectors."""
 
-CHANCE_SIGMAS = 3.0
-"""Accuracy must exceed guessing by so many standard errors, or the data does not belong to the model."""
-
 
 def decide(scan: Scan, judgement: Judgement) -> Decision:
-    """Judge a finished scan: BLOCK before INCONCLUSIVE before PASS.
+    """Judge a finished scan: BLOCK before INCONCLUSIVE before PASS; on data that does not fit the model, INCONCLUSIVE.
 
     Every required detector must have brought evidence, and exactly once; what is missing, doubled or not of this pack
     makes the scan INCONCLUSIVE.
@@ -56,13 +52,13 @@ def decide(scan: Scan, judgement: Judgement) -> Decision:
 
 def _decision(results: tuple[DetectorResult, ...], scan: Scan, judgement: Judgement, rank: tuple[str, ...]) -> Decision:
     """Return the decision over judged results; `rank` is what is to be said of a rank that blocks nothing."""
-    suspects = _suspects(results)
-    if suspects:
+    wrong_data, suspects = _wrong_data(scan), _suspects(results)
+    if suspects and not wrong_data:
         reasons = tuple(f"{result.name}: {result.reason}" for result in results if result.blocking)
         return Decision(Verdict.BLOCK, Suspicion.NONE, suspects, reasons, results)
     weak = (*_weak_reasons(results), *rank)
     suspicion = Suspicion.WEAK if weak else Suspicion.NONE
-    missing = (*_missing(results, judgement), *_wrong_data(scan), *_unattested(scan))
+    missing = (*wrong_data, *_missing(results, judgement), *_unattested(scan))
     if missing:
         return Decision(Verdict.INCONCLUSIVE, suspicion, (), (*missing, *weak), results)
     clear = "no evidence of a backdoor under the tests listed"
@@ -127,19 +123,11 @@ def _missing(results: Sequence[DetectorResult], judgement: Judgement) -> tuple[s
 
 def _wrong_data(scan: Scan) -> tuple[str, ...]:
     """Return a reason when the clean data does not fit the model: inversion on other images measures nothing."""
-    if scan.data.accuracy is None:
-        return ()
-    if not is_guessing(scan.data.accuracy, scan.num_classes, scan.data.images):
+    if scan.data.accuracy is None or not scan.data.is_guessing(scan.num_classes):
         return ()
     fault = f"the model's accuracy on the clean data is {scan.data.accuracy:.0%}, no better than guessing"
     advice = "check model.input.range, model.input.normalize and the order of the classes"
     return (f"{fault}: {advice}; 'backdoor-gate doctor MODEL --policy FILE' tries the usual ones",)
-
-
-def is_guessing(accuracy: float, num_classes: int, images: int) -> bool:
-    """Tell whether an accuracy on so many images is no better than guessing."""
-    chance = 1 / num_classes
-    return accuracy <= chance + CHANCE_SIGMAS * math.sqrt(chance * (1 - chance) / max(1, images))
 
 
 def _unattested(scan: Scan) -> tuple[str, ...]:

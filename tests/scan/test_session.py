@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from support import digits
@@ -152,3 +153,15 @@ def test_without_images_they_are_made() -> None:
 def test_too_few_images() -> None:
     with pytest.raises(UsageError, match="2 clean images are too few"):
         session.prepare(subject(), clean(2), 0)
+
+
+def test_on_data_that_does_not_fit_no_detector_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = digits.clean_images()
+    np.savez(tmp_path / "shifted.npz", images=images.images.numpy(), labels=(images.labels.numpy() + 1) % 10)
+    monkeypatch.setattr(session.loading, "load", lambda *_: digits.loaded(digits.trained()))
+    declared = Declared(num_classes=10, shape=(1, 16, 16))
+    scan = session.measure(replace(job(), data=tmp_path / "shifted.npz", declared=declared), lambda _: None)
+    assert scan.data.accuracy is not None
+    assert scan.data.is_guessing(10)
+    told = "not run: the clean data does not fit the model"
+    assert [getattr(each, "reason", "") for each in scan.evidence] == [told] * len(PLANS)

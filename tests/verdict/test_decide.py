@@ -105,9 +105,11 @@ def test_data_that_does_not_fit_the_model(accuracy: float | None, images: int, v
         assert "no better than guessing" in decision.reasons[0]
 
 
-def test_a_trigger_that_works_blocks_on_any_data() -> None:
+def test_a_trigger_found_on_data_that_does_not_fit_blocks_nothing() -> None:
     scan = scan_of([planted("neural_cleanse")], accuracy=0.1)
-    assert decide(scan, judgement(["neural_cleanse"])).verdict is Verdict.BLOCK
+    decision = decide(scan, judgement(["neural_cleanse", "max_margin"]))
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert "no better than guessing" in decision.reasons[0], "before what is missing for that reason"
 
 
 # ---------------------------------------------------------------------------------------------- margins
@@ -201,7 +203,8 @@ def test_the_order_of_the_detectors_does_not_matter(scan: Scan, required: list[s
 
 @given(scans(least=10, most=10), st.sampled_from(INVERSIONS), st.lists(st.sampled_from(NAMES), unique=True))
 def test_a_planted_trigger_blocks_whatever_else_was_found(scan: Scan, name: str, required: list[str]) -> None:
-    """Failed, missing or innocent evidence of other detectors hides nothing."""
+    """Failed, missing or innocent evidence of other detectors hides nothing, where the data is the model's."""
+    scan = replace(scan, data=replace(scan.data, accuracy=0.95))
     evidence = (*(e for e in scan.evidence if e.detector != name), planted(name))
     decision = decide(replace(scan, evidence=evidence), judgement(required))
     assert decision.verdict is Verdict.BLOCK
