@@ -58,6 +58,7 @@ class _Findings:
     candidate: Candidate | None = None
     architecture_digest: str | None = None
     data_digest: str | None = None
+    entry_digest: str | None = None
     scan: Scan | None = None
     announced: bool = False
     """Whether the registry was told that a scan is on."""
@@ -116,6 +117,7 @@ def _scanned(
 ) -> tuple[Candidate, Scan]:
     """Bring everything together and run the worker; each step leaves what it knows in `found`, should the next fail."""
     found.reference = source.resolve(request.reference)
+    found.entry_digest = request.policy.entry_digest(found.reference.name)
     with private_folder() as folder:
         given = given_for(request, source, found.reference, folder)
         found.architecture_digest = given.architecture.digest if given.architecture else None
@@ -174,6 +176,7 @@ def _report(request: Request, found: _Findings, decision: Decision) -> AuditRepo
         seconds=time.monotonic() - found.started,
         architecture_digest=found.architecture_digest,
         data_digest=found.data_digest,
+        entry_digest=found.entry_digest,
         scan=found.scan,
         tool_version=__version__,
         expected_detectors=policy.judgement.required,

@@ -359,6 +359,8 @@ class AuditReport:
     """Wall time of the whole audit."""
     architecture_digest: str | None = None
     data_digest: str | None = None
+    entry_digest: str | None = None
+    """Of the entry of the policy's `models` that judged; None when none was asked yet."""
     scan: Scan | None = None
     """None when the worker brought no result."""
     tool_version: str = ""

@@ -172,6 +172,7 @@ def test_a_pass(worker: Worker) -> None:
     assert (report.detector_pack, report.expected_detectors) == (PACK_VERSION, ("neural_cleanse",))
     assert report.policy == REQUEST.policy.ref
     assert (report.architecture_digest, report.data_digest) == (None, None)
+    assert report.entry_digest == REQUEST.policy.entry_digest("digits")
     assert report.seconds >= 0
     assert report.coverage.tested[0].startswith("neural_cleanse:")
     (job,) = jobs

@@ -149,6 +149,35 @@ def test_the_first_entry_that_matches_counts(name: str, classes: int, data: str,
     assert plan.data == str(Path.cwd() / data)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("my_models.resnet:build", "my_models.resnet:other"),
+        ("width: 16", "width: 17"),
+        ("num_classes: 10", "num_classes: 11"),
+        ("[3, 32, 32]", "[3, 32, 33]"),
+        ("range: [-1, 1]", "range: [0, 1]"),
+        ("mean: [0, 0.5, 1]", "mean: [0, 0.5, 0.5]"),
+        ("formats: [safetensors]", "formats: [safetensors, pt2]"),
+        ("[torchscript]", "[pickle]"),
+        ("max_images: 200", "max_images: 201"),
+    ],
+)
+def test_what_an_entry_says_is_in_its_digest(old: str, new: str) -> None:
+    before = policy(FULL).entry_digest("x")
+    assert re.fullmatch("sha256:[0-9a-f]{64}", before)
+    assert FULL.count(old) == 1
+    assert policy(FULL.replace(old, new)).entry_digest("x") != before
+
+
+def test_which_entry_it_is_is_in_its_digest_and_its_places_are_not() -> None:
+    found = policy(MODELS)
+    assert found.entry_digest("digits-a") == found.entry_digest("digits-b") != found.entry_digest("nets/a.pt2")
+    assert policy(MODELS.replace('"digits-*"', '"*"')).entry_digest("digits-a") != found.entry_digest("digits-a")
+    moved = FULL.replace("nets/", "elsewhere/").replace("data/clean.npz", "clean.npz")
+    assert policy(moved).entry_digest("x") == policy(FULL).entry_digest("x")
+
+
 def test_no_entry_that_matches_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         policy(MODELS).plan_for("Digits-a\x1b")

@@ -76,6 +76,7 @@ class Reviewer:
             checks.check_tag_agrees(statement, verdict)
         with _due(Due.POLICY):
             standing.check_policy(statement, self.policy)
+            standing.check_entry(statement, self.policy.entry_digest(reference.name))
         with _due(Due.DETECTOR_PACK):
             standing.check_pack(statement)
         with _due(Due.ARCHITECTURE):

@@ -56,6 +56,20 @@ def check_policy(statement: Statement, policy: Policy) -> None:
         raise NotVerifiedError(what, hint="name the policy that judged, or scan it again")
 
 
+def check_entry(statement: Statement, now: str) -> None:
+    """Check that the entry of the policy judged of which `now` is the digest.
+
+    Raises:
+        NotVerifiedError: another did, or the statement does not say which.
+    """
+    if statement.entry_digest is None:
+        what = "the statement does not say which entry of the policy judged: an older gate made it"
+        raise NotVerifiedError(what, hint=_AGAIN)
+    if statement.entry_digest != now:
+        what = "judged by another entry of the policy's 'models' than the one that matches this model"
+        raise NotVerifiedError(what, hint="scan it under the name that it is asked about by")
+
+
 def check_pack(statement: Statement) -> None:
     """Check that the detectors were no older than this gate's.
 

@@ -73,6 +73,7 @@ def verify(reference: Reference, claim: Claim, source: Source, registry: Registr
         if reference.version is not None:
             checks.check_registration(statement, held.registered)
         standing.check_policy(statement, claim.policy)
+        standing.check_entry(statement, claim.policy.entry_digest(reference.name))
         standing.check_pack(statement)
         plan = claim.policy.plan_for(reference.name)
         standing.check_code(statement, standing.architecture_digest(plan))

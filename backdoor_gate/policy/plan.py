@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,9 +102,26 @@ class Policy:
         Raises:
             UsageError: no entry matches.
         """
+        return self._entry_for(name)[1]
+
+    def entry_digest(self, name: str) -> str:
+        """Return `sha256:<hex>` of the entry for a registered model's name, or for a path as given.
+
+        It covers what the entry says, but for the places of the code and of the clean data: their content has digests
+        of its own, and on another machine they lie elsewhere.
+
+        Raises:
+            UsageError: no entry matches.
+        """
+        pattern, plan = self._entry_for(name)
+        content = {"match": pattern, **asdict(replace(plan, architecture_path=None, data=None))}
+        text = json.dumps(content, separators=(",", ":"), sort_keys=True)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+    def _entry_for(self, name: str) -> tuple[str, ModelPlan]:
         for pattern, plan in self.entries:
             if fnmatchcase(name, pattern):
-                return plan
+                return pattern, plan
         raise UsageError(
             f"no entry of 'models' matches {name[:200]!a}",
             where=self.place("models"),

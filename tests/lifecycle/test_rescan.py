@@ -196,6 +196,8 @@ def test_what_another_version_of_the_same_name_earned(watched: Watched) -> None:
         ({"detector_pack": "2026.9.9"}, Due.DETECTOR_PACK),
         ({"detector_pack": "2999.1"}, Verdict.PASS),
         ({"detector_pack": PACK_VERSION}, Verdict.PASS),
+        ({"entry_digest": "sha256:" + "00" * 32}, Due.POLICY),
+        ({"entry_digest": None}, Due.POLICY),
         ({"architecture_digest": "sha256:" + "00" * 32}, Due.ARCHITECTURE),
         ({"data_digest": None}, Due.DATA),
         ({"expires_at": NOW - timedelta(seconds=1)}, Due.EXPIRED),

@@ -232,6 +232,22 @@ def test_another_policy(pipeline: Pipeline, name: str) -> None:
     assert refused(pipeline, reference) == f"judged by another policy: {before}, and {file} is {now}"
 
 
+def test_another_entry_of_the_policy(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    other = replace(pipeline.policy.plan_for(name), formats=("pt2",))
+    judged_by = replace(pipeline.policy, entries=(("*", other),)).entry_digest(name)
+    pipeline.publish(reference, entry_digest=judged_by)
+    assert refused(pipeline, reference).startswith("judged by another entry of the policy's 'models'")
+
+
+def test_a_statement_that_does_not_say_which_entry_judged(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.publish(reference, entry_digest=None)
+    assert refused(pipeline, reference) == (
+        "the statement does not say which entry of the policy judged: an older gate made it"
+    )
+
+
 @pytest.mark.parametrize("pack", ["2026.10", "older"])
 def test_an_older_detector_pack(pipeline: Pipeline, name: str, pack: str) -> None:
     reference = pipeline.register(name)
@@ -415,6 +431,30 @@ def test_a_local_folder_by_a_statement_in_a_file(pipeline: Pipeline, local: Call
     (pipeline.folder / "copy" / "more").touch()
     with pytest.raises(NotVerifiedError, match=r"digest mismatch: scanned .*, there is sha256:"):
         local(str(pipeline.folder / "copy"))
+
+
+def test_a_local_folder_under_another_name(pipeline: Pipeline) -> None:
+    file = pipeline.folder / "policy.yaml"
+    spec = "architecture: tiny:build, architecture_path: nets, num_classes: 10, input: {shape: [1, 8, 8]}"
+    entries = f"- {{match: '*/cand', model: {{{spec}}}}}\n- {{match: '*', model: {{{spec}, formats: [safetensors]}}}}\n"
+    rest = "data: {clean: clean.npz}\nsigning: {key: gate.key, trusted: [gate.pub]}\n"
+    file.write_text(f"version: 1\nmodels:\n{entries}{rest}")
+    for folder in ("cand", "other", "elsewhere/cand", "copy"):
+        (pipeline.folder / folder).mkdir(parents=True)
+        (pipeline.folder / folder / "model.safetensors").write_bytes(b"weights")
+    reference = DirectorySource().resolve(str(pipeline.folder / "cand"))
+    (pipeline.folder / "fetched").mkdir()
+    scanned = DirectorySource().fetch(reference, pipeline.folder / "fetched")
+    passed = replace(
+        pipeline.passed(pipeline.register("local-" + pipeline.folder.name)),
+        candidate=scanned,
+        entry_digest=pipeline.policy.entry_digest(reference.name),
+    )
+    claim = Claim(pipeline.policy, None, Signer(pipeline.key)(passed))
+    source = DirectorySource()
+    verify(source.resolve(str(pipeline.folder / "elsewhere" / "cand")), claim, source, pipeline.registry)
+    with pytest.raises(NotVerifiedError, match="judged by another entry of the policy's 'models'"):
+        verify(source.resolve(str(pipeline.folder / "other")), claim, source, pipeline.registry)
 
 
 def test_a_local_folder_has_no_tags(pipeline: Pipeline) -> None:

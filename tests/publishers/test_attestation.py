@@ -80,6 +80,7 @@ def audited(verdict: Verdict = Verdict.PASS, name: str = "digits") -> AuditRepor
         seconds=12.3,
         architecture_digest="sha256:" + "ef" * 32,
         data_digest="sha256:" + "01" * 32,
+        entry_digest="sha256:" + "45" * 32,
         scan=Scan(
             10,
             InputSpec((1, 8, 8)),
@@ -217,6 +218,7 @@ def test_a_statement_word_for_word() -> None:
                 "scanId": "0123456789abcdef",
                 "verdict": "PASS",
                 "expires": "2027-02-18T12:30:01Z",
+                "entry": {"sha256": "45" * 32},
                 "detectorPack": "2026.11",
                 "measured": ["neural_cleanse"],
                 "coverage": {"sha256": coverage_digest(report.coverage)},
@@ -247,9 +249,10 @@ def test_a_statement_reads_back() -> None:
     assert (found.architecture_digest, found.data_digest) == (report.architecture_digest, report.data_digest)
     assert (found.policy_digest, found.detector_pack) == (report.policy.digest, "2026.11")
     assert (found.scanned_at, found.expires_at) == (report.scanned_at.replace(microsecond=0), report.expires_at)
-    assert found.registered == REGISTERED
-    bare = decode(encode(replace(report, architecture_digest=None, data_digest=None, scan=None)) or b"")
-    assert (bare.architecture_digest, bare.data_digest) == (None, None)
+    assert (found.registered, found.entry_digest) == (REGISTERED, report.entry_digest)
+    unknown = replace(report, architecture_digest=None, data_digest=None, entry_digest=None, scan=None)
+    bare = decode(encode(unknown) or b"")
+    assert (bare.architecture_digest, bare.data_digest, bare.entry_digest) == (None, None, None)
 
 
 def test_what_is_in_no_registry_was_never_registered() -> None:
@@ -290,6 +293,8 @@ def test_anything_else_that_was_signed_is_no_statement(payload: bytes) -> None:
         ("09:08:07.654Z", "09:08:07.654"),
         ('"2026-11-20T09:08:07.654Z"', "1795252087654"),
         ("23" * 32, "23" * 31),
+        ("45" * 32, "45" * 31),
+        ('"entry":{', '"entry":null,"other":{'),
         ('"source":', '"place":'),
         ('"registered":{', '"registered":3,"other":{'),
     ],

@@ -162,6 +162,7 @@ class Pipeline:
             seconds=1.0,
             architecture_digest=code_digest("tiny:build", self.folder / "nets"),
             data_digest=path_digest(self.folder / "clean.npz"),
+            entry_digest=self.policy.entry_digest(reference.name),
             scan=Scan(
                 10,
                 InputSpec((1, 8, 8)),

@@ -55,6 +55,8 @@ class Statement:
     digest: str
     architecture_digest: str | None
     data_digest: str | None
+    entry_digest: str | None
+    """Of the policy's entry that judged; None in statements of gates that did not say yet."""
     registered: Registration | None
     """None for what is in no registry, and in statements of gates that did not say yet."""
 
@@ -116,6 +118,7 @@ def _predicate(report: AuditReport, candidate: Candidate) -> dict[str, Any]:
             "scanId": report.scan_id,
             "verdict": report.decision.verdict.value,
             "expires": _time(report.expires_at),
+            **({"entry": _digest(report.entry_digest)} if report.entry_digest else {}),
             "detectorPack": report.detector_pack,
             "measured": measured,
             "coverage": {"sha256": coverage_digest(report.coverage)},
@@ -148,6 +151,7 @@ def _decoded(document: dict[str, Any]) -> Statement:
         digest=subjects[MODEL],
         architecture_digest=subjects.get(ARCHITECTURE),
         data_digest=subjects.get(DATA),
+        entry_digest=_from_digest(scan["entry"]) if "entry" in scan else None,
         registered=_from_registered(scan["registered"]) if "registered" in scan else None,
     )
 
