@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError
 from backdoor_gate.sources.manifest import MAX_BYTES, TreeFile, open_regular, regular_files, shown
+from backdoor_gate.strict_yaml import StrictYamlError, read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 REGISTERED_META = "registered_model_meta"
 """MLflow adds this file on download, with the name and version: it belongs to the download, not to the model."""
+_META_KEYS = {"model_name", "model_version"}
+_META_BYTES = 4096
+"""Far beyond what a name of MLflow's longest and a number take."""
 
 _CHUNK = 2**20
 
@@ -45,8 +49,32 @@ def copy_local(source: Path, destination: Path) -> Path:
 
 
 def strip_download_marks(root: Path) -> None:
-    """Remove what MLflow's download added to a copy, so that it is neither hashed nor ever read."""
-    (root / REGISTERED_META).unlink(missing_ok=True)
+    """Remove what MLflow's download added to a copy, so that it is not hashed.
+
+    A file of that name with any other content stays, and is hashed and judged as every file is.
+
+    Raises:
+        RefusedError: it changed while it was read.
+        OSError: it could not be read or removed.
+    """
+    path = root / REGISTERED_META
+    if path.is_file() and _is_meta(path):
+        path.unlink()
+
+
+def _is_meta(path: Path) -> bool:
+    """Whether a file holds what MLflow writes: a name and a version in plain YAML, and nothing else."""
+    with open_regular(path, path.name) as stream:
+        content = stream.read(_META_BYTES + 1)
+    if len(content) > _META_BYTES:
+        return False
+    try:
+        value = read(content).value
+    except StrictYamlError:
+        return False
+    return (
+        isinstance(value, dict) and value.keys() == _META_KEYS and all(isinstance(text, str) for text in value.values())
+    )
 
 
 def _copy_file(file: TreeFile, target: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
+from mlflow.utils.yaml_utils import write_yaml
 
 from backdoor_gate.errors import RefusedError, UnmeasuredError, UsageError
 from backdoor_gate.sources import copying, source_for
@@ -58,10 +60,32 @@ def test_a_single_file(model: Path, target: Path) -> None:
 
 def test_what_mlflow_adds_on_download_is_not_part_of_the_model(model: Path, target: Path) -> None:
     before = digest(manifest(model))
-    (model / "registered_model_meta").write_text("model_name: digits\n")
+    written = {"model_name": "dïgits: 3", "model_version": "3"}
+    write_yaml(str(model), "registered_model_meta", written, ensure_yaml_extension=False)
     candidate = DirectorySource().fetch(DirectorySource().resolve(str(model)), target)
     assert candidate.digest == before
     assert not (target / "registered_model_meta").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"model_name: digits\n",
+        b"model_name: digits\nmodel_version: '3'\nmore: x\n",
+        b"model_name: digits\nmodel_version: [3]\n",
+        b"model_name: digits\nmodel_version: \n",
+        b"model_name: !!python/name:os.system\nmodel_version: '3'\n",
+        b"model_name: digits\nmodel_version: '3'\n#" + b"x" * 4096,
+        pickle.dumps({"model_name": "digits", "model_version": "3"}),
+    ],
+)
+def test_what_only_has_the_name_of_mlflows_mark_is_part_of_the_model(model: Path, target: Path, content: bytes) -> None:
+    before = digest(manifest(model))
+    (model / "registered_model_meta").write_bytes(content)
+    candidate = DirectorySource().fetch(DirectorySource().resolve(str(model)), target)
+    assert "registered_model_meta" in {entry.path for entry in candidate.files}
+    assert candidate.digest != before
 
 
 @pytest.mark.parametrize("kind", ["link", "folder link", "hard link", "pipe"])
