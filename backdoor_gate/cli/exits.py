@@ -49,6 +49,24 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     return code
 
 
+def open_closed_streams() -> None:
+    """Put the null device where the caller closed a standard stream.
+
+    Without it the next file or pipe that is opened gets that number, and is read, written or closed as the stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)  # a child must not meet a closed stream either
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def leave(code: int) -> NoReturn:
     """End the process, without waiting for a download that hangs in a thread of MLflow's."""
     main = threading.main_thread()

@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; None takes them from the process.
     """
+    exits.open_closed_streams()
     completed = answer(root)
     if completed is not None:
         exits.leave(completed)

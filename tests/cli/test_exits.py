@@ -165,6 +165,39 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (5, "")
 
 
+CLOSINGS = ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSINGS)
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["policy", "schema"], 0), (["--nonesuch"], 2), (["scan", "x", "--policy", "/absent"], 2)]
+)
+def test_a_closed_stream_changes_no_exit_code(arguments: list[str], code: int, closed: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(done.stdout) == (code == 0 and ">&-" not in closed.replace("2>&-", ""))
+    assert bool(done.stderr) == (code != 0 and "2>&-" not in closed)
+
+
+@pytest.mark.parametrize("closed", CLOSINGS)
+def test_no_file_takes_the_number_of_a_closed_stream(closed: str) -> None:
+    program = """
+import os, subprocess, sys
+from backdoor_gate.cli.exits import open_closed_streams
+open_closed_streams()
+sys.stdin.read()
+print("seen", flush=True)
+print("seen", file=sys.stderr, flush=True)
+child = subprocess.run([sys.executable, "-c", "import os; [os.fstat(number) for number in range(3)]"])
+sys.exit(7 if os.open(os.devnull, os.O_RDONLY) > 2 and child.returncode == 0 else 8)
+"""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 7, done.stderr
+
+
 def test_emit_prints(capsys: pytest.CaptureFixture[str]) -> None:
     emit("text")
     assert capsys.readouterr().out == "text\n"
