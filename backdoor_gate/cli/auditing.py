@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backdoor_gate.errors import OutputError
+from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +26,15 @@ def signer_of(policy: Policy) -> Signer:
     """Return what signs the verdicts of a policy.
 
     Raises:
-        UsageError: its key cannot be had, or it does not trust it.
-        OutputError: the user's own key could not be written.
+        UsageError: its key cannot be had or be made, or it does not trust it.
     """
     from backdoor_gate.lifecycle.trust import signing_key  # noqa: PLC0415
     from backdoor_gate.publishers.attestation.signer import Signer  # noqa: PLC0415
 
-    return Signer(signing_key(policy))
+    try:
+        return Signer(signing_key(policy))
+    except OutputError as error:  # nothing was judged yet
+        raise UsageError(error.what, where=error.where, hint=error.hint) from error
 
 
 def publisher_for(tracking_uri: str | None, signer: Signer | None) -> Publisher:
@@ -50,17 +52,20 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
         folder: whether it is a folder of files.
 
     Raises:
-        OutputError: it cannot.
+        UsageError: it cannot; nothing was judged, so that is no verdict that could not be written.
     """
     from backdoor_gate.reports.files import check_file  # noqa: PLC0415
 
     existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.lexists(folder))
     if not os.access(existing, os.W_OK):
-        raise OutputError("no permission to write there", where=str(path), hint="name a folder that can be written")
+        raise UsageError("no permission to write there", where=str(path), hint="name a folder that can be written")
     if existing == path.absolute() and not folder:
-        check_file(path)
+        try:
+            check_file(path)
+        except OutputError as error:
+            raise UsageError(error.what, where=error.where, hint=error.hint) from error
     elif not existing.is_dir():
-        raise OutputError(f"{existing} is no folder", where=str(path), hint="name another path")
+        raise UsageError(f"{existing} is no folder", where=str(path), hint="name another path")
 
 
 def add_to_summary(render: Callable[[], str]) -> None:

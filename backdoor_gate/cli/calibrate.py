@@ -78,8 +78,8 @@ def _population(policy: Policy, out: Path, extend: bool, exclude: Sequence[str],
     """Return what the file holds already, where it is to be extended.
 
     Raises:
-        UsageError: there is a file that is not to be extended, or none that could be; or nothing to do.
-        OutputError: the file cannot be written.
+        UsageError: there is a file that is not to be extended, or none that could be, or one that cannot be written; or
+            nothing to do.
     """
     from backdoor_gate.lifecycle.calibrate import Population, check_extensible  # noqa: PLC0415
     from backdoor_gate.policy.references import read  # noqa: PLC0415

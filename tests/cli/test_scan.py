@@ -149,12 +149,14 @@ def test_bad_calls_judge_nothing(gate: Gate, folder: Path, arguments: list[str],
         ("--report=triggers=policy.yaml", "policy.yaml is no folder; name another path"),
         ("--report=json=empty", "empty: is a folder; name a file"),
         ("--report=html=/dev/null", "/dev/null: is not a regular file; name a file"),
+        ("--report=junit=/dev/full", "/dev/full: is not a regular file; name a file"),
         ("--statement=empty", "empty: is a folder; name a file"),
+        ("--statement=", ".: is a folder; name a file"),
     ],
 )
 def test_a_report_that_cannot_be_written_is_found_before_the_scan(gate: Gate, option: str, line: str) -> None:
     code, out, err = gate("model", "--policy=policy.yaml", option)
-    assert (code, out) == (5, "")
+    assert (code, out) == (2, "")
     assert err.endswith(f"{line}\n")
     assert err.startswith("error: ")
 
@@ -163,7 +165,7 @@ def test_a_report_that_cannot_be_written_is_found_before_the_scan(gate: Gate, op
 def test_a_folder_without_permission_is_found_before_the_scan(gate: Gate, folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o500)
     code, out, err = gate("model", "--policy=policy.yaml", "--report=json=closed/sub/r.json")
-    assert (code, out) == (5, "")
+    assert (code, out) == (2, "")
     assert err == "error: closed/sub/r.json: no permission to write there; name a folder that can be written\n"
 
 
@@ -209,6 +211,22 @@ def test_refused_bytes(gate: Gate, folder: Path) -> None:
     assert out.startswith("REFUSED empty: candidate has no files")
     assert out.count("\n") == 1
     assert json.loads((folder / "r.json").read_text())["verdict"] == "REFUSED"
+
+
+def test_a_report_that_cannot_be_written_hides_no_worse_verdict(gate: Gate) -> None:
+    code, out, err = gate("empty", "--policy=policy.yaml", "--quiet", f"--report=json={'x' * 300}")
+    assert code == 3
+    assert out.startswith("REFUSED empty")
+    assert err.endswith("file name too long; choose a shorter name\n")
+
+
+def test_a_key_that_cannot_be_made_is_found_before_the_scan(
+    gate: Gate, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "policy.yaml"))
+    code, out, err = gate("model", "--policy=policy.yaml", "--statement=s.json")
+    assert (code, out) == (2, "")
+    assert err.endswith("name signing.key in the policy, or set XDG_DATA_HOME\n")
 
 
 def test_an_unreachable_registry_is_inconclusive(gate: Gate) -> None:
