@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from backdoor_gate.audit import Outcome
     from backdoor_gate.orders import Request
@@ -42,6 +43,44 @@ def publisher_for(tracking_uri: str | None, signer: Signer | None) -> Publisher:
     from backdoor_gate.publishers.mlflow import MlflowPublisher  # noqa: PLC0415
 
     return MlflowPublisher(tracking_uri, sign=signer)
+
+
+def discard_older(reports: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Remove what an earlier run wrote, so that it is not taken for this one's, should this one end without reports.
+
+    Only regular files go: no folder, no link, and nothing that is not there.
+
+    Args:
+        reports: files that this run will write.
+        inputs: what it reads.
+
+    Raises:
+        UsageError: a report would replace an input, and nothing was removed; or an older one cannot be removed.
+    """
+    older, read = [path for path in reports if _is_regular(path)], list(inputs)
+    for path in older:
+        if any(_is_same(path, each) for each in read):
+            raise UsageError("a report would replace what is read", where=str(path), hint="name another file")
+    for path in older:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            what = f"an older report cannot be removed: {error.strerror}"
+            raise UsageError(what, where=str(path), hint="remove it, or name another file") from error
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):  # `check_writable` says what is wrong with it
+        return False
+
+
+def _is_same(path: Path, read: Path) -> bool:
+    try:
+        return path.samefile(read)
+    except (OSError, ValueError):  # what is read is a URI, or not there
+        return False
 
 
 def check_writable(path: Path, *, folder: bool = False) -> None:

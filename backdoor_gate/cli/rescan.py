@@ -11,6 +11,7 @@ from backdoor_gate.cli.auditing import (
     add_to_summary,
     audited,
     check_writable,
+    discard_older,
     publisher_for,
     signer_of,
     tell,
@@ -77,6 +78,7 @@ def rescan(  # noqa: PLR0913, PLR0917 (one argument per option)
     from backdoor_gate.policy import load  # noqa: PLC0415
     from backdoor_gate.sources import source_for  # noqa: PLC0415
 
+    discard_older([target.path for target in reports], [policy_file])
     policy = load(policy_file)
     for target in reports:
         check_writable(target.path)

@@ -12,6 +12,7 @@ from backdoor_gate.cli.auditing import (
     add_to_summary,
     audited,
     check_writable,
+    discard_older,
     publisher_for,
     signer_of,
 )
@@ -73,6 +74,8 @@ def scan(  # noqa: PLR0913, PLR0917 (one argument per option)
 
     view = chosen(quiet=quiet, verbose=verbose, json=json)
     publishes = _publishes(model, publish)
+    inputs = [policy_file, Path(model), *([Path(data)] if data else [])]
+    discard_older([target.path for target in reports if target.format != "triggers"], inputs)
     policy = load(policy_file)
     for target in reports:
         check_writable(target.path, folder=target.format == "triggers")

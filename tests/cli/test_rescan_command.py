@@ -133,6 +133,14 @@ def test_bad_calls(gate: Gate, arguments: list[str], code: int, line: str) -> No
     assert line in err
 
 
+def test_a_run_that_judges_nothing_leaves_no_older_summary(pipeline: Pipeline, gate: Gate) -> None:
+    (pipeline.folder / "old.xml").write_text("an earlier night")
+    assert gate("--policy=policy.yaml", "--report=junit=old.xml")[0] == 2
+    assert not (pipeline.folder / "old.xml").exists()
+    assert gate("--policy=policy.yaml", "--report=junit=policy.yaml")[0] == 2
+    assert (pipeline.folder / "policy.yaml").is_file()
+
+
 def test_a_summary_that_cannot_be_written(pipeline: Pipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.register("tiny-a", weights(0))
     (pipeline.folder / "taken").mkdir()

@@ -229,6 +229,57 @@ def test_a_key_that_cannot_be_made_is_found_before_the_scan(
     assert err.endswith("name signing.key in the policy, or set XDG_DATA_HOME\n")
 
 
+@pytest.mark.parametrize("arguments", [["--policy=policy.yaml", "--data=none.npz"], ["--policy=none.yaml"]])
+def test_a_run_that_judges_nothing_leaves_no_older_report(gate: Gate, folder: Path, arguments: list[str]) -> None:
+    for name in ("old.xml", "old.json"):
+        (folder / name).write_text("an earlier PASS")
+    assert gate("model", *arguments, "--report=junit=old.xml", "--report=json=old.json")[0] == 2
+    assert not (folder / "old.xml").exists()
+    assert not (folder / "old.json").exists()
+
+
+def test_a_call_that_is_not_understood_removes_nothing(gate: Gate, folder: Path) -> None:
+    (folder / "old.xml").write_text("an earlier PASS")
+    call = ("model", "--policy=policy.yaml", "--report=junit=old.xml")
+    for wrong in (["--budget=10"], ["--nonesuch"], ["--report=pdf=x"], ["--publish"], ["--quiet", "--verbose"]):
+        assert gate(*call, *wrong)[0] == 2
+    assert (folder / "old.xml").read_text() == "an earlier PASS"
+
+
+def test_only_regular_files_are_removed(gate: Gate, folder: Path) -> None:
+    (folder / "real.xml").write_text("an earlier PASS")
+    (folder / "link.xml").symlink_to("real.xml")
+    os.mkfifo(folder / "pipe")
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "mine.png").write_text("mine")
+    before = sorted(folder.rglob("*"))
+    reports = ("junit=link.xml", "json=pipe", "triggers=pictures", "html=empty")
+    assert gate("model", "--policy=policy.yaml", *(f"--report={report}" for report in reports))[0] == 2
+    assert sorted(folder.rglob("*")) == before
+    assert (folder / "link.xml").is_symlink()
+
+
+@pytest.mark.parametrize("model", ["models:/digits/1", "x" * 300, "models:/" + "x" * 300 + "/1"])
+def test_what_is_no_file_can_be_read_beside_an_older_report(gate: Gate, folder: Path, model: str) -> None:
+    (folder / "old.json").write_text("an earlier PASS")
+    arguments = ("--policy=policy.yaml", "--tracking-uri=sqlite:///none.db", "--quiet", "--report=json=old.json")
+    assert gate(model, *arguments)[0] == (4 if model.startswith("models:") else 2)
+    assert "PASS" not in ((folder / "old.json").read_text() if model.startswith("models:") else "")
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "model/m.safetensors", "clean.npz"])
+def test_what_is_read_is_not_removed_for_a_report(gate: Gate, folder: Path, name: str) -> None:
+    (folder / "clean.npz").write_bytes(b"images")
+    (folder / "old.xml").write_text("an earlier PASS")
+    content = (folder / name).read_bytes()
+    call = ("model/m.safetensors", "--policy=policy.yaml", "--data=clean.npz", "--report=junit=old.xml")
+    code, out, err = gate(*call, f"--report=json=./{name}")
+    assert (code, out) == (2, "")
+    assert err == f"error: {name}: a report would replace what is read; name another file\n"
+    assert (folder / name).read_bytes() == content
+    assert (folder / "old.xml").is_file()
+
+
 def test_an_unreachable_registry_is_inconclusive(gate: Gate) -> None:
     code, out, err = gate("models:/digits/1", "--policy=policy.yaml", "--tracking-uri=sqlite:///none.db", "--quiet")
     assert (code, err) == (4, "")
