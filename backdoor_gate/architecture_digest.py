@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 POLICY_KEY = "model.architecture"
 _TARGET = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", re.ASCII)
+
+MAX_FILES = 20_000
+"""Python files and folders of an architecture. The largest packages of networks have some thousands."""
+MAX_BYTES = 256 << 20
+"""Python source hashed for an architecture. The largest packages have some tens of MiB."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -30,22 +40,23 @@ def split_target(target: str) -> tuple[str, str]:
 def code_digest(target: str, search_path: Path | None) -> str:
     """Return `sha256:<hex>` over the source files that define an architecture.
 
-    They are all Python files of the top-level package; or, for a module that is in no package, that file, and with a
-    search path also its siblings, which it can import.
+    They are all Python files below the search path, where there is one, for it comes first in whatever is imported;
+    and, where the module is not found there, those of its top-level package, or the file of a module in no package.
+    Hidden folders and `__pycache__` are left out: no import statement names them.
 
     Args:
         target: `package.module:callable`.
         search_path: folder that comes before the installed packages.
 
     Raises:
-        UsageError: there is no such module, or it has no source.
+        UsageError: there is no such module, it has no source, or there is more than the limits.
     """
     module, _ = split_target(target)
     try:
-        files = sorted(_sources(_find(module, search_path), search_path))
+        files = _sources(_find(module, search_path), search_path)
         digest = hashlib.sha256()
-        for name, path in files:
-            digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        for name, content in sorted(_hashed(files)):
+            digest.update(f"{name}\0{content}\n".encode())
     except OSError as error:
         raise UsageError(f"cannot read the source of '{module}': {error.strerror}", where=POLICY_KEY) from error
     if not files:
@@ -75,11 +86,63 @@ def _find(module: str, search_path: Path | None) -> ModuleSpec:
 
 def _sources(top: ModuleSpec, search_path: Path | None) -> list[tuple[str, Path]]:
     """Return the source files that belong to a top-level module, each with the name it is hashed under."""
+    own = _below([search_path]) if search_path else []
     if top.submodule_search_locations is not None:
         roots = [Path(location) for location in top.submodule_search_locations]
-        return [(path.relative_to(root).as_posix(), path) for root in roots for path in root.rglob("*.py")]
+        outside = [root for root in roots if not (search_path and _is_within(root, search_path))]
+        return own + _below(outside)
     origin = Path(top.origin or "")
     if origin.suffix != ".py":
         return []
-    files = origin.parent.glob("*.py") if search_path and origin.parent.samefile(search_path) else [origin]
-    return [(path.name, path) for path in files]
+    return own if search_path and _is_within(origin, search_path) else [*own, (origin.name, origin)]
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a path that was found by way of a folder lies in it; a link in it counts as what it is found as."""
+    return path.absolute().is_relative_to(folder.absolute())
+
+
+def _below(roots: list[Path]) -> list[tuple[str, Path]]:
+    """Return the Python files below some folders, linked folders too, each with its path relative to its root.
+
+    Raises:
+        UsageError: there are more of them than the limit, or more folders.
+        OSError: a folder could not be read.
+    """
+    files: list[tuple[str, Path]] = []
+    folders, visited = [(root, "") for root in roots], 0
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path, name = folder / entry.name, f"{prefix}{entry.name}"
+                if entry.name.endswith(".py") and entry.is_file():
+                    files.append((name, path))
+                elif entry.is_dir() and not entry.name.startswith(".") and entry.name != "__pycache__":
+                    folders.append((path, f"{name}/"))
+        visited += 1
+        if visited + len(folders) + len(files) > MAX_FILES:
+            raise _too_much(f"more than {MAX_FILES:,} Python files and folders", roots[0])
+    return files
+
+
+def _hashed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the hex SHA-256 of each file.
+
+    Raises:
+        UsageError: together they are larger than the limit.
+        OSError: one could not be read.
+    """
+    left = MAX_BYTES
+    for name, path in files:
+        with path.open("rb") as file:
+            content = file.read(left + 1)
+        left -= len(content)
+        if left < 0:
+            raise _too_much(f"more than {MAX_BYTES >> 20} MiB of Python source", path.parent)
+        yield name, hashlib.sha256(content).hexdigest()
+
+
+def _too_much(what: str, place: Path) -> UsageError:
+    hint = "let model.architecture_path be a folder that holds the network's code and little else"
+    return UsageError(f"{what} below {place}", where=POLICY_KEY, hint=hint)

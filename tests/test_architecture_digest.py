@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backdoor_gate import architecture_digest
 from backdoor_gate.architecture_digest import code_digest
 from backdoor_gate.errors import UsageError
 
@@ -50,13 +52,49 @@ def test_renaming_and_moving_bytes_between_files_counts(nets: Path) -> None:
     assert code_digest("zoo.resnet:build", nets) != before
 
 
-def test_siblings_of_a_single_module_count_and_other_files_do_not(nets: Path) -> None:
+@pytest.mark.parametrize("target", ["single:build", "zoo.resnet:build", "safetensors.torch:load"])
+@pytest.mark.parametrize("changed", ["helper.py", "single.py", "zoo/deep/parts.py", "layers/conv.py", "linked/conv.py"])
+def test_all_that_can_be_imported_from_the_search_path_counts(nets: Path, target: str, changed: str) -> None:
+    (nets / "layers").mkdir()
+    (nets.parent / "common").mkdir()
+    (nets / "linked").symlink_to(nets.parent / "common")
+    before = code_digest(target, nets)
+    (nets / changed).write_text("x = 1\n")
+    assert code_digest(target, nets) != before
+
+
+def test_what_is_no_source_does_not_count(nets: Path) -> None:
     before = code_digest("single:build", nets)
-    (nets / "weights.bin").write_bytes(b"1")
-    (nets / "zoo" / "resnet.py").write_text("x = 1\n")
+    for folder in (".git", ".venv/lib", "zoo/__pycache__", "data"):
+        (nets / folder).mkdir(parents=True)
+    for name in ("weights.bin", ".git/hook.py", ".venv/lib/x.py", "zoo/__pycache__/x.py", "data/1.png"):
+        (nets / name).write_bytes(b"1")
+    (nets / "broken.py").symlink_to("nowhere")
+    os.mkfifo(nets / "pipe.py")
     assert code_digest("single:build", nets) == before
-    (nets / "helper.py").write_text("x = 1\n")
-    assert code_digest("single:build", nets) != before
+
+
+@pytest.mark.parametrize(
+    ("limit", "least", "message"),
+    [
+        ("MAX_FILES", 5, "more than 5 Python files and folders below"),
+        ("MAX_BYTES", 10, "more than 0 MiB of Python source"),
+    ],
+)
+def test_there_is_an_end_to_what_is_read(
+    nets: Path, monkeypatch: pytest.MonkeyPatch, limit: str, least: int, message: str
+) -> None:
+    monkeypatch.setattr(architecture_digest, limit, least)
+    with pytest.raises(UsageError, match=message) as caught:
+        code_digest("single:build", nets)
+    assert caught.value.where == "model.architecture"
+    assert caught.value.hint.startswith("let model.architecture_path be a folder")
+
+
+def test_a_folder_that_links_to_itself_is_an_error(nets: Path) -> None:
+    (nets / "zoo" / "again").symlink_to(nets)
+    with pytest.raises(UsageError, match=r"model\.architecture"):
+        code_digest("single:build", nets)
 
 
 def test_the_place_does_not_count(nets: Path, tmp_path: Path) -> None:
@@ -66,7 +104,9 @@ def test_the_place_does_not_count(nets: Path, tmp_path: Path) -> None:
 
 
 def test_installed_packages_are_found(nets: Path) -> None:
-    assert code_digest("safetensors.torch:load", None) == code_digest("safetensors.torch:load", nets)
+    found = code_digest("safetensors.torch:load", None)
+    (nets / "empty").mkdir()
+    assert code_digest("safetensors.torch:load", nets / "empty") == found
 
 
 @pytest.mark.parametrize(
