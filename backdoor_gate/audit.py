@@ -54,6 +54,7 @@ class _Findings:
     scanned_at: datetime
     started: float
     """On the monotonic clock."""
+    references_digest: str | None
     reference: Reference | None = None
     candidate: Candidate | None = None
     architecture_digest: str | None = None
@@ -88,7 +89,8 @@ def audit(
     """
     prerequisites.check()
     judgement = judgement_with_references(request.policy)
-    found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic())
+    references = judgement.references_digest or None
+    found = _Findings(secrets.token_hex(8), datetime.now(UTC), time.monotonic(), references)
     try:
         candidate, scan = _scanned(request, source, found, publisher, on_progress)
         decision = decide(scan, judgement.for_candidate(candidate.digest))
@@ -177,6 +179,7 @@ def _report(request: Request, found: _Findings, decision: Decision) -> AuditRepo
         architecture_digest=found.architecture_digest,
         data_digest=found.data_digest,
         entry_digest=found.entry_digest,
+        references_digest=found.references_digest,
         scan=found.scan,
         tool_version=__version__,
         expected_detectors=policy.judgement.required,

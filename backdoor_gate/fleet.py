@@ -42,6 +42,8 @@ class Due(StrEnum):
     UNPROVEN = "unproven"
     """There is a verdict, but no statement about this version that a trusted key signed, or the tag contradicts it."""
     POLICY = "policy"
+    """Another file, or another entry of it."""
+    REFERENCES = "references"
     DETECTOR_PACK = "detector_pack"
     ARCHITECTURE = "architecture"
     DATA = "data"

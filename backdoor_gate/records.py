@@ -361,6 +361,8 @@ class AuditReport:
     data_digest: str | None = None
     entry_digest: str | None = None
     """Of the entry of the policy's `models` that judged; None when none was asked yet."""
+    references_digest: str | None = None
+    """Of the file of references that the policy names, whether or not the decision came to them."""
     scan: Scan | None = None
     """None when the worker brought no result."""
     tool_version: str = ""

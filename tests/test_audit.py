@@ -31,6 +31,7 @@ from backdoor_gate.policy.load import parse
 from backdoor_gate.publishers.interface import Publisher
 from backdoor_gate.records import DataFacts, InputSpec, Measured, Runtime, Scan, Verdict
 from backdoor_gate.sources.interface import Source
+from backdoor_gate.verdict.references import References, digest, render
 from backdoor_gate.worker.tiers import Isolation
 
 if TYPE_CHECKING:
@@ -218,6 +219,18 @@ def test_renamed_data_is_the_same_data(worker: Worker, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"same")
         digests.add(audit(replace(REQUEST, data=str(tmp_path / name)), OneModel()).report.data_digest)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("failure", [None, RefusedError("truncated")])
+def test_the_references_are_named_also_where_nothing_was_ranked(
+    worker: Worker, tmp_path: Path, failure: GateError | None
+) -> None:
+    worker(failure=failure)
+    content = render(References(detectors={}, data="clean", false_block_rate=0.01))
+    (tmp_path / "r.json").write_bytes(content)
+    policy = replace(REQUEST.policy, references=tmp_path / "r.json")
+    assert audit(replace(REQUEST, policy=policy), OneModel()).report.references_digest == digest(content)
+    assert audit(REQUEST, OneModel()).report.references_digest is None
 
 
 # ---------------------------------------------------------------------------------------------- failures as evidence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.fleet import Due, Finding, Reason
 from backdoor_gate.lifecycle import standing
+from backdoor_gate.policy.references import references_digest
 from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.records import Verdict
@@ -31,7 +32,7 @@ _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 @dataclass(slots=True)
 class Reviewer:
-    """Reviews the verdicts of one registry. Code and clean data are hashed once for all of them.
+    """Reviews the verdicts of one registry. References, code and clean data are hashed once for all of them.
 
     Attributes:
         policy: the one that must have judged.
@@ -48,6 +49,7 @@ class Reviewer:
     stale_after: float | None = None
     _code: dict[tuple[str | None, object], str | None] = field(default_factory=dict, init=False, repr=False)
     _data: dict[str | None, str | None] = field(default_factory=dict, init=False, repr=False)
+    _references: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     def review(self, reference: Reference, *, fetch: bool) -> Finding | Reason:
         """Return the verdict that stands, or why there is none.
@@ -57,7 +59,7 @@ class Reviewer:
             fetch: whether to fetch the bytes and compare them with those that were scanned.
 
         Raises:
-            UsageError: the policy's code or clean data are not there.
+            UsageError: the policy's references, code or clean data are not there.
             RegistryReadError: the registry or the bytes could not be read.
         """
         try:
@@ -77,6 +79,8 @@ class Reviewer:
         with _due(Due.POLICY):
             standing.check_policy(statement, self.policy)
             standing.check_entry(statement, self.policy.entry_digest(reference.name))
+        with _due(Due.REFERENCES):
+            standing.check_references(statement, self._references_digest())
         with _due(Due.DETECTOR_PACK):
             standing.check_pack(statement)
         with _due(Due.ARCHITECTURE):
@@ -93,6 +97,12 @@ class Reviewer:
             with _due(Due.BYTES):
                 standing.check_bytes(statement, reference, self.source)
         return _finding(statement)
+
+    def _references_digest(self) -> str | None:
+        key = self.policy.ref.digest
+        if key not in self._references:
+            self._references[key] = references_digest(self.policy)
+        return self._references[key]
 
     def _code_digest(self, plan: ModelPlan) -> str | None:
         key = (plan.architecture, plan.architecture_path)

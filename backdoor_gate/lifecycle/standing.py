@@ -70,6 +70,17 @@ def check_entry(statement: Statement, now: str) -> None:
         raise NotVerifiedError(what, hint="scan it under the name that it is asked about by")
 
 
+def check_references(statement: Statement, now: str | None) -> None:
+    """Check that the references were those of which `now` is the digest.
+
+    Raises:
+        NotVerifiedError: they were not.
+    """
+    if statement.references_digest != now:
+        what = f"references differ: judged with {statement.references_digest}, the policy's file is {now}"
+        raise NotVerifiedError(what, hint="put the same file back, or scan it again")
+
+
 def check_pack(statement: Statement) -> None:
     """Check that the detectors were no older than this gate's.
 

@@ -10,6 +10,7 @@ from backdoor_gate.errors import NotVerifiedError
 from backdoor_gate.lifecycle import standing
 from backdoor_gate.lifecycle.registry import Held
 from backdoor_gate.lifecycle.trust import trusted_keys
+from backdoor_gate.policy.references import references_digest
 from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.mlflow import STATEMENT, VERDICT
 from backdoor_gate.sources import is_artifact
@@ -60,7 +61,7 @@ def verify(reference: Reference, claim: Claim, source: Source, registry: Registr
 
     Raises:
         NotVerifiedError: there is no valid, current PASS for exactly these bytes.
-        UsageError: the policy, a key or the clean data cannot be read.
+        UsageError: the policy, its references, a key or the clean data cannot be read.
         RegistryReadError: the registry or the bytes could not be read.
     """
     try:
@@ -74,6 +75,7 @@ def verify(reference: Reference, claim: Claim, source: Source, registry: Registr
             checks.check_registration(statement, held.registered)
         standing.check_policy(statement, claim.policy)
         standing.check_entry(statement, claim.policy.entry_digest(reference.name))
+        standing.check_references(statement, references_digest(claim.policy))
         standing.check_pack(statement)
         plan = claim.policy.plan_for(reference.name)
         standing.check_code(statement, standing.architecture_digest(plan))

@@ -24,13 +24,18 @@ def judgement_with_references(policy: Policy) -> Judgement:
     """
     if policy.references is None:
         return replace(policy.judgement, ours=shipped() if shipped().unfit(policy.detectors) is None else None)
-    try:
-        references, identity = read(policy.references)
-    except UsageError as error:
-        error.where = f"{policy.place('references')}: references: {error.where}"
-        raise
+    references, identity = _named(policy, policy.references)
     unfit = references.unfit(policy.detectors) or ""
     return replace(policy.judgement, references=references, references_digest=identity, references_unfit=unfit)
+
+
+def references_digest(policy: Policy) -> str | None:
+    """Return the digest of the references that the policy names; None where it names none.
+
+    Raises:
+        UsageError: they cannot be read, or are none.
+    """
+    return None if policy.references is None else _named(policy, policy.references)[1]
 
 
 def read(path: Path) -> tuple[References, str]:
@@ -41,3 +46,12 @@ def read(path: Path) -> tuple[References, str]:
     """
     content = read_bounded(path, MAX_BYTES, hint=HINT)
     return parse(content, str(path)), digest(content)
+
+
+def _named(policy: Policy, path: Path) -> tuple[References, str]:
+    """Read what the policy names; an error names its line."""
+    try:
+        return read(path)
+    except UsageError as error:
+        error.where = f"{policy.place('references')}: references: {error.where}"
+        raise

@@ -237,6 +237,15 @@ def test_another_policy(watched: Watched) -> None:
     assert watched.reviewed(reference) is Due.POLICY
 
 
+def test_other_references(watched: Watched) -> None:
+    reference = watched.register(watched.name)
+    watched.calibrate(0.01)
+    watched.publish(reference)
+    assert watched.reviewed(reference) is Verdict.PASS
+    watched.calibrate(0.02)
+    assert watched.reviewed(reference) is Due.REFERENCES
+
+
 def test_changed_bytes(watched: Watched) -> None:
     reference = watched.register(watched.name)
     watched.publish(reference)

@@ -248,6 +248,26 @@ def test_a_statement_that_does_not_say_which_entry_judged(pipeline: Pipeline, na
     )
 
 
+def test_other_references(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.calibrate(0.01)
+    scanned = pipeline.publish(reference).references_digest
+    assert verified(pipeline, reference) == "PASS"
+    pipeline.calibrate(0.02)
+    told = f"references differ: judged with {scanned}, the policy's file is sha256:"
+    assert refused(pipeline, reference).startswith(told)
+    (pipeline.folder / "references.json").unlink()
+    with pytest.raises(UsageError, match=r"references\.json: cannot be read"):
+        verified(pipeline, reference)
+
+
+def test_references_that_the_scan_did_not_have(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    pipeline.calibrate(0.01)
+    pipeline.publish(reference, references_digest=None)
+    assert refused(pipeline, reference).startswith("references differ: judged with None, the policy's file is sha256:")
+
+
 @pytest.mark.parametrize("pack", ["2026.10", "older"])
 def test_an_older_detector_pack(pipeline: Pipeline, name: str, pack: str) -> None:
     reference = pipeline.register(name)

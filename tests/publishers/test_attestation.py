@@ -81,6 +81,7 @@ def audited(verdict: Verdict = Verdict.PASS, name: str = "digits") -> AuditRepor
         architecture_digest="sha256:" + "ef" * 32,
         data_digest="sha256:" + "01" * 32,
         entry_digest="sha256:" + "45" * 32,
+        references_digest="sha256:" + "67" * 32,
         scan=Scan(
             10,
             InputSpec((1, 8, 8)),
@@ -223,6 +224,7 @@ def test_a_statement_word_for_word() -> None:
                 "measured": ["neural_cleanse"],
                 "coverage": {"sha256": coverage_digest(report.coverage)},
                 "calibrated": True,
+                "references": {"sha256": "67" * 32},
                 "falseBlockRate": 0.01,
                 "isolation": "B",
                 "seed": 7,
@@ -250,9 +252,10 @@ def test_a_statement_reads_back() -> None:
     assert (found.policy_digest, found.detector_pack) == (report.policy.digest, "2026.11")
     assert (found.scanned_at, found.expires_at) == (report.scanned_at.replace(microsecond=0), report.expires_at)
     assert (found.registered, found.entry_digest) == (REGISTERED, report.entry_digest)
-    unknown = replace(report, architecture_digest=None, data_digest=None, entry_digest=None, scan=None)
-    bare = decode(encode(unknown) or b"")
-    assert (bare.architecture_digest, bare.data_digest, bare.entry_digest) == (None, None, None)
+    assert found.references_digest == report.references_digest
+    parts = ("architecture_digest", "data_digest", "entry_digest", "references_digest")
+    bare = decode(encode(replace(report, scan=None, **dict.fromkeys(parts))) or b"")
+    assert [getattr(bare, part) for part in parts] == [None] * 4
 
 
 def test_what_is_in_no_registry_was_never_registered() -> None:
@@ -295,6 +298,7 @@ def test_anything_else_that_was_signed_is_no_statement(payload: bytes) -> None:
         ("23" * 32, "23" * 31),
         ("45" * 32, "45" * 31),
         ('"entry":{', '"entry":null,"other":{'),
+        ("67" * 32, "67" * 31),
         ('"source":', '"place":'),
         ('"registered":{', '"registered":3,"other":{'),
     ],

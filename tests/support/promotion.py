@@ -19,6 +19,7 @@ from backdoor_gate.lifecycle.registry import Registry
 from backdoor_gate.lifecycle.verify import Claim
 from backdoor_gate.mlflow_client import conversation
 from backdoor_gate.policy import load
+from backdoor_gate.policy.references import references_digest
 from backdoor_gate.publishers.attestation.keys import SigningKey, create_pair
 from backdoor_gate.publishers.attestation.signer import Signer
 from backdoor_gate.publishers.mlflow import MlflowPublisher
@@ -38,6 +39,7 @@ from backdoor_gate.records import (
 )
 from backdoor_gate.sources.manifest import path_digest
 from backdoor_gate.sources.mlflow import MlflowSource
+from backdoor_gate.verdict.references import References, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +93,14 @@ class Pipeline:
         (self.folder / "policy.yaml").write_text(POLICY)
         self.key, _ = create_pair(self.folder / "gate.key")
         self.connect(self.uri)
+
+    def calibrate(self, rate: float) -> None:
+        """Let the policy name references, which were judged by this false-block rate."""
+        file = self.folder / "policy.yaml"
+        if "references:" not in file.read_text():
+            file.write_text(f"{file.read_text()}references: references.json\n")
+        found = References(detectors={}, data="clean", false_block_rate=rate, models=())
+        (self.folder / "references.json").write_bytes(render(found))
 
     def connect(self, uri: str) -> None:
         """Use a registry."""
@@ -163,6 +173,7 @@ class Pipeline:
             architecture_digest=code_digest("tiny:build", self.folder / "nets"),
             data_digest=path_digest(self.folder / "clean.npz"),
             entry_digest=self.policy.entry_digest(reference.name),
+            references_digest=references_digest(self.policy),
             scan=Scan(
                 10,
                 InputSpec((1, 8, 8)),

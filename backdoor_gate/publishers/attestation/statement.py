@@ -57,6 +57,7 @@ class Statement:
     data_digest: str | None
     entry_digest: str | None
     """Of the policy's entry that judged; None in statements of gates that did not say yet."""
+    references_digest: str | None
     registered: Registration | None
     """None for what is in no registry, and in statements of gates that did not say yet."""
 
@@ -105,7 +106,6 @@ def _predicate(report: AuditReport, candidate: Candidate) -> dict[str, Any]:
     passed = report.decision.verdict is Verdict.PASS
     runtime = report.scan.runtime if report.scan else None
     measured = [result.name for result in report.decision.detectors if result.status is Status.MEASURED]
-    calibration = report.decision.calibration
     versions = {"backdoor-gate": report.tool_version} | ({"torch": _short(runtime.torch)} if runtime else {})
     return {
         "verifier": {"id": VERIFIER, "version": versions},
@@ -123,7 +123,7 @@ def _predicate(report: AuditReport, candidate: Candidate) -> dict[str, Any]:
             "measured": measured,
             "coverage": {"sha256": coverage_digest(report.coverage)},
             "calibrated": report.decision.calibrated,
-            **({"references": _digest(calibration.digest)} if calibration and not calibration.ours else {}),
+            **({"references": _digest(report.references_digest)} if report.references_digest else {}),
             "falseBlockRate": report.false_block_rate,
             "isolation": _short(runtime.isolation) if runtime else None,
             "seed": runtime.seed if runtime else None,
@@ -152,6 +152,7 @@ def _decoded(document: dict[str, Any]) -> Statement:
         architecture_digest=subjects.get(ARCHITECTURE),
         data_digest=subjects.get(DATA),
         entry_digest=_from_digest(scan["entry"]) if "entry" in scan else None,
+        references_digest=_from_digest(scan["references"]) if "references" in scan else None,
         registered=_from_registered(scan["registered"]) if "registered" in scan else None,
     )
 
