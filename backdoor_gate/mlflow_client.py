@@ -48,6 +48,11 @@ _DENIED = re.compile(r"error code 40[13]\b|\b40[13] Client Error|PERMISSION_DENI
 _DENIED_HINT = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 GATE_SAYS = "backdoor-gate: "
 """How a gated registry store begins what it says to a client whose request it refuses."""
+_USER = re.compile(r"(?<!/)//(?!/)(?:\S*|[^/@]*)@")
+"""A user's name and password, up to the last @: SQLAlchemy takes a slash for a part of the password."""
+_SECRET = re.compile(r"((?:password|passwd|token|secret)=)[^&\s]+", re.IGNORECASE)
+_LONGEST_TEXT = 4096
+"""Characters of a failure's text that are looked at: the server wrote them, and far fewer are shown."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_URI_HINT = "pass the tracking URI, or set MLFLOW_TRACKING_URI"
 
@@ -70,8 +75,8 @@ def tracking_uri(given: str | None) -> str:
 
 
 def redacted(uri: str) -> str:
-    """Return a URI without the user name and password it may hold, in printable ASCII."""
-    return one_line(re.sub(r"//[^/@]*@", "//***@", uri), None, ascii_only=True)
+    """Return a URI without the user name, the password and the token it may hold, in printable ASCII."""
+    return one_line(_SECRET.sub(r"\1***", _USER.sub("//***@", uri)), None, ascii_only=True)
 
 
 @contextmanager
@@ -213,7 +218,8 @@ def _check_database(uri: str) -> None:
 
 
 def _explained(error: Exception, where: str, failure: type[GateError]) -> GateError:
-    text = one_line(redacted(next(iter(str(error).strip().splitlines()), "") or type(error).__name__), 300)
+    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    text = one_line(redacted(said[:_LONGEST_TEXT]), 300)
     code = str(getattr(error, "error_code", ""))
     where = redacted(where)
     if reason := text.partition(GATE_SAYS)[2]:

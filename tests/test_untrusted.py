@@ -83,3 +83,22 @@ def test_a_policy_key_shows_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://user:pa/ss@host/db", "postgresql://***@host/db"),
+        ("postgresql://user:p@ss@host/db", "postgresql://***@host/db"),
+        ("postgresql://user:pa ss@host/db", "postgresql://***@host/db"),
+        ("postgresql://host/db?user=u&password=hush", "postgresql://host/db?user=u&password=***"),
+        ("mysql://host/db?sslPassword=hush&ssl=1", "mysql://host/db?sslPassword=***&ssl=1"),
+        ("https://host/?token=hush", "https://host/?token=***"),
+        ("s3://host/?aws_secret=hush", "s3://host/?aws_secret=***"),
+        ("http://user@host and http://host", "http://***@host and http://host"),
+        ("sqlite:////a@b/mlflow.db", "sqlite:////a@b/mlflow.db"),
+        ("models:/digits@champion", "models:/digits@champion"),
+    ],
+)
+def test_no_password_is_shown(uri: str, shown: str) -> None:
+    assert redacted(uri) == shown
