@@ -132,6 +132,9 @@ def _measure(request: Request, population: Population, tracking_uri: str | None,
         return complain(error)
     if known := population.known(digest):
         tell(f"{request.reference}: is there already, as {known.name}", quiet)
+        if request.reference in population.excluded and not known.excluded:
+            population.exclude(digest)
+            _warn(f"{request.reference}: excluded; it is the same as {known.name}, which does not count any more")
         return 0
     report = audited(request, None, tracking_uri, [], quiet).report
     reference = population.add(report)

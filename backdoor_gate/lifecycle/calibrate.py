@@ -12,7 +12,7 @@ from backdoor_gate.verdict.references import Kind, Reference, References, known_
 from backdoor_gate.verdict.scores import model_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from backdoor_gate.policy import Policy
@@ -57,10 +57,17 @@ class Population:
         return next((model for model in models if model.digest == digest), None)
 
     def mark_excluded(self) -> None:
-        """Leave the models out that were asked for and are there already."""
+        """Leave the models out that were asked for by name and are there already."""
+        self._exclude(lambda model: model.name in self.excluded)
+
+    def exclude(self, digest: str) -> None:
+        """Leave the model with these bytes out, whatever name it is there by."""
+        self._exclude(lambda model: model.digest == digest)
+
+    def _exclude(self, is_meant: Callable[[Reference], bool]) -> None:
         if self.references:
             models = tuple(
-                model.model_copy(update={"excluded": True}) if model.name in self.excluded else model
+                model.model_copy(update={"excluded": True}) if is_meant(model) else model
                 for model in self.references.models
             )
             self.references = self.references.model_copy(update={"models": models})

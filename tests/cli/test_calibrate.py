@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,18 @@ def test_what_is_excluded_stays_in_the_file_and_does_not_count(folder: Path, gat
     assert code == 0
     assert out.startswith("r.json: 0 references, and 2 that do not count\n")
     assert "--exclude: 'd' is none of the models" in gate(*CALL, "--extend", "--exclude=d")[2]
+
+
+@pytest.mark.parametrize("first", [["a"], []])
+def test_the_same_bytes_by_another_name_are_excluded_too(folder: Path, gate: Gate, first: list[str]) -> None:
+    shutil.copytree(folder / "a", folder / "again")
+    if first:
+        assert gate(*CALL, *first, "--quiet")[0] == 0
+    arguments = ["again", "--extend"] if first else ["a", "again"]
+    code, out, err = gate(*CALL, *arguments, "--exclude=again", "--quiet")
+    assert (code, err) == (0, "warning: again: excluded; it is the same as a, which does not count any more\n")
+    assert out.startswith("r.json: 0 references, and 1 that do not count\n")
+    assert [(model["name"], model["excluded"]) for model in written(folder)["models"]] == [("a", True)]
 
 
 def test_a_model_that_the_limits_block_counts_and_is_told(
