@@ -90,9 +90,20 @@ class UsageError(GateError):
 
 
 class RefusedError(GateError):
-    """The candidate's bytes are not acceptable: format, malformed content, unsafe path."""
+    """The candidate's bytes are not acceptable: format, malformed content, unsafe path.
+
+    Args:
+        what: as of any failure.
+        where: likewise.
+        hint: likewise.
+        executable: the format that can run code, where the candidate is of one; else, or where not looked for, empty.
+    """
 
     exit_code = ExitCode.REFUSED
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", executable: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.executable = executable
 
 
 class UnmeasuredError(GateError):

@@ -38,8 +38,8 @@ def as_data_first(job: Job, unsafe: tuple[str, ...], minimum: str, ask: Callable
     deadline = time.monotonic() + job.limits.seconds
     try:
         return ask(job, minimum), False
-    except RefusedError:
-        if not unsafe:
+    except RefusedError as refusal:
+        if not unsafe or (job.device == "cuda" and refusal.executable not in unsafe):
             raise
     if job.device == "cuda":
         raise UnmeasuredError("a candidate that can run code gets no GPU", hint="use --device cpu")

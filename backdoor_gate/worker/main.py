@@ -13,12 +13,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backdoor_gate.errors import GateError, WorkerError
+from backdoor_gate.errors import GateError, RefusedError, WorkerError
 from backdoor_gate.examination import Task
 from backdoor_gate.worker import allowance, answers, confinement, lockdown, messages, orders, probe, wire
 
 if TYPE_CHECKING:
-    from backdoor_gate.records import Progress
+    from backdoor_gate.records import Job, Progress
     from backdoor_gate.worker.confinement import Confinement
     from backdoor_gate.worker.lockdown import Lockdown
 
@@ -78,6 +78,17 @@ def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
     messages.send_lockdown(channel, order.nonce, reached, attempts)
     job, deadline, task = orders.decode(sys.stdin.buffer.read())
     job = replace(job, limits=replace(job.limits, seconds=max(0.0, deadline - time.monotonic())))
+    try:
+        _answer(job, task, order, channel)
+    except RefusedError as refusal:
+        if job.device == "cuda":
+            raise with_format(refusal, job) from refusal
+        raise
+
+
+def _answer(job: Job, task: Task, order: Confinement, channel: int) -> None:
+    from backdoor_gate.scan import session  # noqa: PLC0415 (torch, as above)
+
     if task is Task.SCAN:
         scan = session.measure(job, Reporter(channel, order.nonce))
         messages.send_scan(channel, order.nonce, scan, allowance.result_bytes(job))
@@ -85,6 +96,18 @@ def _work(order: Confinement, reached: Lockdown, channel: int) -> None:
     from backdoor_gate.scan.examination.examine import examine  # noqa: PLC0415 (torch, as above)
 
     answers.send_examination(channel, order.nonce, examine(job, task))
+
+
+def with_format(refusal: RefusedError, job: Job) -> RefusedError:
+    """Return a refusal with the format that can run code, where the candidate is of one: no such gets the GPU."""
+    from backdoor_gate.scan import loading  # noqa: PLC0415 (torch, as above)
+
+    try:
+        kind = loading.find(job.candidate, (*job.formats, *loading.unsafe.FORMATS), job.weights_in).kind
+    except RefusedError:
+        return refusal
+    executable = kind if kind in loading.unsafe.FORMATS else ""
+    return RefusedError(refusal.what, where=refusal.where, hint=refusal.hint, executable=executable)
 
 
 def _start_gpu() -> bool:

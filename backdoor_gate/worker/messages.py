@@ -114,9 +114,9 @@ def send_scan(channel: int, nonce: str, scan: Scan, most: int = wire.MAX_RESULT_
 def send_failure(channel: int, nonce: str, error: GateError) -> None:
     """Write why there is no scan, as the result."""
     kind = next((kind for kind, family in _FAILURES.items() if isinstance(error, family)), "unmeasured")
-    document = schema.FailureDocument.model_validate(
-        {"kind": kind, "what": plain(error.what), "where": plain(error.where), "hint": plain(error.hint)}
-    )
+    executable = error.executable if isinstance(error, RefusedError) else ""
+    texts = {"what": plain(error.what), "where": plain(error.where), "hint": plain(error.hint)}
+    document = schema.FailureDocument.model_validate({"kind": kind, **texts, "executable": executable})
     result = schema.ResultDocument(nonce=nonce, scan=None, failure=document)
     wire.write_frame(channel, wire.RESULT, dump(result))
 
@@ -226,8 +226,10 @@ def progress_from(document: schema.ProgressDocument) -> Progress:
 
 def failure_from(document: schema.FailureDocument) -> GateError:
     """Return the error that a failure document stands for, its texts made safe to show."""
-    family = _FAILURES[document.kind]
-    return family(plain(document.what), where=plain(document.where), hint=plain(document.hint))
+    what, where, hint = plain(document.what), plain(document.where), plain(document.hint)
+    if document.kind == "refused":
+        return RefusedError(what, where=where, hint=hint, executable=document.executable)
+    return _FAILURES[document.kind](what, where=where, hint=hint)
 
 
 def scan_from(document: schema.ScanDocument, payloads: Iterable[bytes], *, isolation: Isolation, seed: int) -> Scan:

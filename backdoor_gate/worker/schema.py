@@ -291,12 +291,13 @@ ExaminationDocument = MachineDocument | InspectionDocument | DiagnosisDocument
 
 
 class FailureDocument(Document):
-    """Why there is no scan; `kind` names the error to raise."""
+    """Why there is no scan; `kind` names the error to raise, `executable` the format that a refusal is about."""
 
     kind: Literal["refused", "usage", "unmeasured", "worker"]
     what: Text
     where: OptionalText
     hint: OptionalText
+    executable: Literal["", "torchscript", "pickle"] = ""
 
 
 class ResultDocument(Document):

@@ -24,6 +24,7 @@ from backdoor_gate.errors import GateError, RefusedError, UnmeasuredError, Worke
 from backdoor_gate.records import Limits
 from backdoor_gate.scan.loading import load
 from backdoor_gate.worker import launch
+from backdoor_gate.worker.main import with_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,8 +250,33 @@ def test_the_second_worker_gets_no_gpu_and_at_least_tier_b(bench: Bench) -> None
         (safe, "auto", "A"), ((*safe, "pickle"), "cpu", "A"),
         (safe, "auto", "C"), ((*safe, "pickle"), "cpu", "B"),
     ]  # fmt: skip
-    with pytest.raises(UnmeasuredError, match="gets no GPU"):
-        runner._measured(replace(order, device="cuda"), ("pickle",), lambda _: None, "C")
+
+
+@pytest.mark.parametrize(
+    ("named", "data", "code", "what"),
+    [
+        ("pickle", saved(network()), UNMEASURED, "a candidate that can run code gets no GPU"),
+        ("torchscript", saved(network()), REFUSED, "outside the allow-list"),
+        ("pickle", b"garbage", REFUSED, "truncated or not a PyTorch file"),
+    ],
+)
+def test_code_gets_no_gpu_and_what_is_damaged_stays_refused(  # noqa: PLR0917 (a table's columns)
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, named: str, data: bytes, code: int, what: str
+) -> None:
+    order = replace(job(bench), device="cuda")
+    bench.put("model.pth", data)
+    order = replace(order, candidate=bench.candidate)
+
+    def run(job: Job, on_progress: Callable[[Progress], None], *, minimum: str) -> Scan:
+        try:
+            return load(job.candidate, job.formats, None, None)  # type: ignore[return-value]
+        except RefusedError as error:
+            raise with_format(error, job) from error
+
+    monkeypatch.setattr(launch, "run", run)
+    with pytest.raises(GateError, match=what) as caught:
+        runner._measured(order, (named,), lambda _: None, "C")
+    assert caught.value.exit_code == code
 
 
 @pytest.mark.parametrize("error", [UnmeasuredError("no"), WorkerError("died")])

@@ -152,6 +152,12 @@ def test_a_child_cannot_raise_errors_of_other_parts(family: type[GateError]) -> 
         hear(failure_bytes(family("no")))
 
 
+def test_a_refusal_names_the_format_that_can_run_code() -> None:
+    with pytest.raises(RefusedError) as caught:
+        hear(failure_bytes(RefusedError("no", executable="pickle")))
+    assert caught.value.executable == "pickle"
+
+
 def test_a_failures_text_is_made_safe_on_the_parents_side() -> None:
     texts = {"what": "::set-output\x1b[2J", "where": "a\nb", "hint": "x" * 2000}
     document = {"nonce": NONCE, "scan": None, "failure": {"kind": "refused", **texts}}
