@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from backdoor_gate.verdict.statistics import log_ratio, median_of, runner_up
+from backdoor_gate.verdict.statistics import TINY, log_ratio, median_of, runner_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ def _small_limits(
     for limit, power, usual, name in shares:
         if limit is not None and usual is not None:
             share = limit**power
-            words = f"is {value / usual:.2f} {name}, at most {share:.3g}"
+            words = f"is {value / max(usual, TINY):.2f} {name}, at most {share:.3g}"
             yield min(share * usual, scale.comparable), words
 
 
@@ -102,7 +102,7 @@ def _few_limits(scale: Scale, value: float, expected: float | None) -> Limits:
     """Yield the limits where there are too few classes to compare: only the absolute scale, and the control."""
     if expected is not None and scale.few_controlled is not None:
         highest, share = scale.few_controlled
-        words = f"is at most {highest:g} and {value / expected:.2f} {OF_CONTROL}, at most {share:g}"
+        words = f"is at most {highest:g} and {value / max(expected, TINY):.2f} {OF_CONTROL}, at most {share:g}"
         yield min(highest, share * expected), words
         return
     limit = scale.absolute if scale.absolute_few is None else scale.absolute_few

@@ -127,7 +127,9 @@ def _of_control(pairs: Sequence[Pair], values: NDArray[np.float64], controls: Se
     strengths: dict[Way, float | None] = {(pair.source, pair.target): pair.strength for pair in pairs}
     expected = expected_strengths(strengths, controls, ordinary)
     shares = [
-        math.nan if (usual := expected.get((pair.source, pair.target))) is None else (pair.strength or 0.0) / usual
+        math.nan
+        if (usual := expected.get((pair.source, pair.target))) is None
+        else (pair.strength or 0.0) / max(usual, TINY)
         for pair in pairs
     ]
     return np.log(np.maximum(shares, TINY))

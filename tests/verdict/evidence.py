@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from backdoor_gate.records import (
     Runtime,
     Scan,
 )
-from backdoor_gate.trigger_facts import Means, Pair
+from backdoor_gate.trigger_facts import Confirmation, Control, Means, Pair
 from backdoor_gate.verdict.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -148,3 +149,28 @@ def scans(draw: st.DrawFn, names: Sequence[str] = NAMES, least: int = 2, most: i
     chosen = draw(st.lists(st.sampled_from(names), unique=True))
     accuracy = draw(st.none() | st.floats(0, 1) | st.just(0.95))
     return scan_of([draw(anything(name, classes)) for name in chosen], classes, accuracy)
+
+
+@st.composite
+def scans_with_zeros(draw: st.DrawFn) -> Scan:
+    """Draw scans of one detector with triggers, a control and second looks, in which any strength may be zero."""
+    classes = draw(st.integers(2, 7))
+    name = draw(st.sampled_from((*INVERSIONS, *TRIED, *PAIRS)))
+    number = st.just(0.0) | st.floats(0, 2) | st.none()
+    ways: list[tuple[int | None, int]] = [(None, k) for k in range(classes)]
+    if name in PAIRS:
+        ways = [(s, t) for s in range(classes) for t in range(classes) if s != t]
+    pairs = [Pair(s, t, draw(number), 1.0, draw(st.just(0.0) | st.floats(-1, 9))) for s, t in ways if s is not None]
+    measured = with_values(name, [draw(number) for _ in range(classes)])
+    return scan_of(
+        [
+            replace(
+                measured,
+                success=(1.0,) * classes,
+                pairs=tuple(pairs),
+                controls=tuple(Control(*way, draw(number)) for way in ways),
+                confirmations=(Confirmation(*draw(st.sampled_from(ways)), draw(number), 1.0, None),),
+            )
+        ],
+        classes,
+    )

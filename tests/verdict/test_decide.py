@@ -15,16 +15,18 @@ from evidence import (
     planted,
     scan_of,
     scans,
+    scans_with_zeros,
     with_pairs,
     with_values,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backdoor_gate.errors import RefusedError, RegistryReadError, WorkerError
 from backdoor_gate.records import Evidence, Inconclusive, Measured, NotApplicable, Scan, Status, Suspicion, Verdict
 from backdoor_gate.verdict.coverage import NEVER_TESTED, coverage
 from backdoor_gate.verdict.decide import decide, failed
+from backdoor_gate.verdict.scores import model_scores
 
 ALL_CLEAN = tuple(clean(name) for name in NAMES)
 
@@ -164,6 +166,14 @@ def test_weights_inform_and_never_block() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- whatever comes
+
+
+@settings(deadline=None)
+@given(scans_with_zeros())
+def test_no_strength_of_zero_is_divided_by(scan: Scan) -> None:
+    decision = decide(scan, judgement())
+    assert decision.verdict in {Verdict.PASS, Verdict.BLOCK, Verdict.INCONCLUSIVE}
+    assert model_scores(scan.evidence) is not None
 
 
 @given(scans(), st.lists(st.sampled_from(NAMES), unique=True))
