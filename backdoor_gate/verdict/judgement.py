@@ -33,7 +33,8 @@ class Judgement:
 
     def for_candidate(self, digest: str) -> Judgement:
         """Return the judgement of these bytes: a model is not its own reference."""
-        return self if self.references is None else replace(self, references=self.references.without(digest))
+        references, ours = (each and each.without(digest) for each in (self.references, self.ours))
+        return replace(self, references=references, ours=ours)
 
     @property
     def limits_rate(self) -> float:

@@ -124,11 +124,11 @@ def test_networks_of_our_own_inform_and_decide_nothing(evidence: tuple[Measured,
 
 
 def test_a_model_is_not_its_own_reference() -> None:
-    whole = judged_by(references(100))
-    assert whole.references is not None
-    left = whole.for_candidate(whole.references.models[0].digest).references
-    assert left is not None
-    assert len(left.models) == 99
+    known = references(100)
+    given = replace(judgement(), references=known, ours=known).for_candidate(known.models[0].digest)
+    for left in (given.references, given.ours):
+        assert left is not None
+        assert left.models == known.models[1:]
     assert judgement().for_candidate("sha256:x") == judgement()
 
 
