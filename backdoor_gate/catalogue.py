@@ -52,7 +52,8 @@ class DetectorSpec:
     """Unit of its class vector."""
     side: Side
     needs_data: bool
-    """Whether clean images make its evidence verifiable; without them it runs on synthetic probes."""
+    """Whether its evidence is of clean images, and so verifiable; without any it runs on synthetic probes, where
+    `without_data` does not say otherwise."""
     required: bool
     """Default of the policy's `required`."""
     source: str
@@ -66,6 +67,13 @@ class DetectorSpec:
     """Why it has nothing to measure without clean images; empty where it has."""
     in_colour: str = ""
     """Why it has nothing to measure of images with more than one channel; empty where it has."""
+
+    @property
+    def clean_images(self) -> str:
+        """What clean images are to it, in a few words."""
+        if self.without_data:
+            return "needed"
+        return "make its evidence verifiable" if self.needs_data else "not needed"
 
     def needless(self, num_classes: int, channels: int, *, clean_images: bool) -> str | None:
         """Return why there is nothing to measure of a model, whoever has made it; None where there is.

@@ -44,7 +44,7 @@ def _details(spec: DetectorSpec) -> str:
         ("sees", spec.claim),
         ("blind to", spec.blind_to),
         ("measures", f"{spec.unit} of each class; the {spec.side.value} one is suspicious"),
-        ("clean images", "make its evidence verifiable" if spec.needs_data else "not needed"),
+        ("clean images", ": ".join(filter(None, (spec.clean_images, spec.without_data)))),
         ("required", "unless the policy says otherwise" if spec.required else "only if the policy says so"),
         ("source", spec.source),
     ]

@@ -77,6 +77,20 @@ def test_a_detector_is_described(gate: Gate, spec: DetectorSpec) -> None:
         assert f"Between {setting.low} and {setting.high}; {setting.default} by default." in flat
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ground_inversion", "needed: without clean images all searches are on such images"),
+        ("corruption_probe", "needed: without clean images there is nothing to corrupt"),
+        ("neural_cleanse", "make its evidence verifiable"),
+        ("max_margin", "not needed"),
+    ],
+)
+def test_what_clean_images_are_to_a_detector(gate: Gate, name: str, words: str) -> None:
+    (line,) = (line for line in gate("detectors", name)[1].splitlines() if line.startswith("clean images"))
+    assert line.removeprefix("clean images").strip().startswith(words)
+
+
 def test_an_unknown_detector(gate: Gate) -> None:
     names = ", ".join(spec.name for spec in DETECTORS)
     line = f"error: Invalid value for NAME: no detector 'nc'; there are {names}; see 'backdoor-gate detectors --help'\n"

@@ -28,10 +28,10 @@ def policy_keys() -> str:
 
 
 def detector_summary() -> str:
-    """Return the table of every detector: what it sees, whether it needs clean images, and whether it decides."""
+    """Return the table of every detector: what it sees, what clean images are to it, and whether it decides."""
     lines = ["| detector | sees | clean images | required |", "|---|---|---|---|"]
     lines += [
-        f"| [`{spec.name}`](#{spec.name}) | {_cell(spec.claim)} | {'yes' if spec.needs_data else 'no'} "
+        f"| [`{spec.name}`](#{spec.name}) | {_cell(spec.claim)} | {spec.clean_images} "
         f"| {'yes' if spec.required else 'no'} |"
         for spec in DETECTORS
     ]
