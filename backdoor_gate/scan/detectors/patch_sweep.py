@@ -14,7 +14,7 @@ from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
+from backdoor_gate.scan.sweeps.pushes import leads, pushed, sent, share_sent, usual_lead
 from backdoor_gate.scan.sweeps.stamps import STYLES, Stamp, Stamper
 from backdoor_gate.trigger_facts import Means
 
@@ -93,8 +93,9 @@ class _Judge(NamedTuple):
         before = leads(finite_logits(self.subject, clean))[:, target].mean()
         found = []
         for stamp in stamps:
-            after = leads(finite_logits(self.subject, stamper.put(clean, [stamp])[0]))[:, target]
-            found.append((float(pushed(before, after.mean(), self.usual)), float((after > 0).float().mean())))
+            stamped = finite_logits(self.subject, stamper.put(clean, [stamp])[0])
+            push = pushed(before, leads(stamped)[:, target].mean(), self.usual)
+            found.append((float(push), share_sent(stamped, target)))
         return found
 
 

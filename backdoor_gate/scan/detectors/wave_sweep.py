@@ -8,7 +8,7 @@ from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors.waving import TARGETS, Tried, mean, pictured, pushes, swept, tell
 from backdoor_gate.scan.network.passes import finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
+from backdoor_gate.scan.sweeps.pushes import leads, pushed, share_sent, usual_lead
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
 from backdoor_gate.trigger_facts import Means
 
@@ -117,6 +117,6 @@ def _told(subject: Subject, images: Images, waver: Waver, target: int, wave: Wav
     if not len(others):
         return 0.0, 0.0
     clean = finite_logits(subject, others)
-    after = leads(finite_logits(subject, waver.put(others, [wave])[0]))[:, target]
-    push = pushed(leads(clean)[:, target], after, usual_lead(clean)).mean()
-    return float(push), float((after > 0).float().mean())
+    waved = finite_logits(subject, waver.put(others, [wave])[0])
+    push = pushed(leads(clean)[:, target], leads(waved)[:, target], usual_lead(clean)).mean()
+    return float(push), share_sent(waved, target)

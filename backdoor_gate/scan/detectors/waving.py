@@ -8,7 +8,7 @@ import torch
 
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, usual_lead
+from backdoor_gate.scan.sweeps.pushes import leads, pushed, share_sent, usual_lead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Tried(NamedTuple):
     def moved(self, images: Tensor, wave: Wave, target: int, *, leading: bool = False) -> float:
         """Return the share of the images, at least one, that a wave sends to a class; `leading` as searches are led."""
         (waved,) = self.waver.put(images, [wave])
-        return float((finite_logits(self.subject, waved, leading=leading).argmax(dim=1) == target).float().mean())
+        return share_sent(finite_logits(self.subject, waved, leading=leading), target)
 
 
 def mean(pushes: Tensor, others: Tensor) -> Tensor:

@@ -31,6 +31,16 @@ def pushed(before: Tensor, after: Tensor, usual: float) -> Tensor:
     return (after - before) / (-before).clamp_min(usual)
 
 
+def sent(logits: Tensor, target: int) -> Tensor:
+    """Return which images the network sends to a class: (N,) bool of their (N, K) logits."""
+    return logits.argmax(dim=1) == target
+
+
+def share_sent(logits: Tensor, target: int) -> float:
+    """Return the share of the images, at least one, that the network sends to a class."""
+    return float(sent(logits, target).float().mean())
+
+
 def usual_lead(logits: Tensor) -> float:
     """Return the median lead of the class that the network names: what it takes to get there from nowhere."""
     return max(float(leads(logits).max(dim=1).values.median()), LEAST_LEAD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backdoor_gate.scan.sweeps.pushes import LEAST_LEAD, leads, pushed, usual_lead
+from backdoor_gate.scan.sweeps.pushes import LEAST_LEAD, leads, pushed, sent, share_sent, usual_lead
 
 
 def test_leads_are_over_the_strongest_other_class() -> None:
@@ -24,3 +24,9 @@ def test_one_is_the_border_where_it_is_far() -> None:
 )
 def test_the_usual_lead(rows: list[list[float]], expected: float) -> None:
     assert usual_lead(torch.tensor(rows)) == pytest.approx(expected)
+
+
+def test_an_image_between_two_classes_goes_to_one_of_them() -> None:
+    logits = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert sent(logits, 1).tolist() == [False, True, False, True]
+    assert [share_sent(logits, k) for k in range(3)] == [0.5, 0.5, 0.0]
