@@ -28,7 +28,7 @@ class Means:
     """The class whose images it moves, where it is one alone; None: all others."""
     particular: bool = False
     """Whether it takes that pattern and that class: it is one that random patterns are compared with, and moves nearly
-    all images of that class and few of all others."""
+    all images of that class and few of those of neither that class nor the target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,9 @@ EVERYWHERE = 0.75
 WIDE_IMAGES = 128
 """Held-out images of all classes that this is told from, at most."""
 
-PARTICULAR = 1 / 3
-"""Share of all other classes' images up to which a pattern that moves its source's is particular to it."""
+PARTICULAR = 0.25
+"""Share of the images of neither its source nor its target up to which a pattern that moves its source's is particular
+to it."""
 
 SURE = 0.97
 """Share of its source's images that such a pattern has to move: what is natural leaves some where they are."""
@@ -68,6 +69,15 @@ class _Found(NamedTuple):
     stamp: Stamp
     push: float
     success: float
+
+
+class _Reach(NamedTuple):
+    """What a patch that moves its source's images does to those of other classes."""
+
+    wide: float
+    """Share that it moves of the images of all classes but its target."""
+    beside: float | None
+    """Share of those that are not its source's either; None where there are none: then nothing is particular."""
 
 
 class _Judge(NamedTuple):
@@ -157,12 +167,12 @@ class PatchSweep:
         """Return the farthest push to each class; to one that nothing came close to, none."""
         subject, classes = context.subject, range(context.subject.num_classes)
         farthest = {each.target: each for each in found}
-        wide = {k: _wide(subject, stamper, held_out, each) for k, each in farthest.items()}
-        means = {k: _means(stamper, each, wide[k]) for k, each in farthest.items()}
+        reach = {k: _reach(subject, stamper, held_out, each) for k, each in farthest.items()}
+        means = {k: _means(stamper, each, reach[k]) for k, each in farthest.items()}
         return Measured(
             detector=self.name,
             values=tuple(farthest[k].push if k in farthest else 0.0 for k in classes),
-            success=tuple(max(farthest[k].success, wide[k]) if k in farthest else 0.0 for k in classes),
+            success=tuple(max(farthest[k].success, reach[k].wide) if k in farthest else 0.0 for k in classes),
             verified=context.probes.clean,
             artefacts=_pictures(subject, stamper, held_out, found[-1]),
             cost=Cost(images_used=len(context.probes)),
@@ -236,17 +246,20 @@ def _of_random(judge: _Judge, way: tuple[int, int], stamper: Stamper, stamp: Sta
     return statistics.fmean(pushes) if pushes else 0.0
 
 
-def _means(stamper: Stamper, found: _Found, wide: float) -> Means:
-    """Return which patch it is, and whose images it moves, by the share of all other classes' that it does."""
-    particular = found.stamp.checkered and wide <= PARTICULAR and found.success >= SURE
-    return Means(stamper.words(found.stamp), None if wide >= EVERYWHERE else found.source, particular)
+def _means(stamper: Stamper, found: _Found, reach: _Reach) -> Means:
+    """Return which patch it is, and whose images it moves, by the share of other classes' that it does."""
+    source = None if reach.wide >= EVERYWHERE else found.source
+    only_there = source is not None and reach.beside is not None and reach.beside <= PARTICULAR
+    particular = only_there and found.stamp.checkered and found.success >= SURE
+    return Means(stamper.words(found.stamp), source, particular)
 
 
-def _wide(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> float:
-    """Return the share of all other classes' images that a patch moves where it moves its source's."""
-    others = held_out.images[held_out.labels != found.target][:WIDE_IMAGES]
-    answers = finite_logits(subject, stamper.put(others, [found.stamp])[0]).argmax(dim=1)
-    return float((answers == found.target).float().mean())
+def _reach(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> _Reach:
+    """Return the shares of other classes' images that a patch moves where it moves its source's."""
+    others = held_out[held_out.labels != found.target][:WIDE_IMAGES]
+    moved = sent(finite_logits(subject, stamper.put(others.images, [found.stamp])[0]), found.target).float()
+    beside = moved[others.labels != found.source]
+    return _Reach(float(moved.mean()), float(beside.mean()) if len(beside) else None)
 
 
 def _pictures(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> tuple[Artefact, ...]:

@@ -49,15 +49,21 @@ class Strips(nn.Module):
         return self.scale * (strips + 2 * seen[:, None] * target)
 
 
-def measured(knows: str, *, from_source: bool) -> Measured:
-    labels = torch.arange(CLASSES).repeat(20)
+def strips(of_each: int) -> Images:
+    labels = torch.arange(CLASSES).repeat(of_each)
     images = torch.zeros(len(labels), 1, 28, 28)
     for image, label in zip(images, labels.tolist(), strict=True):
         image[0, SIDE * label : SIDE * (label + 1)] = 0.45
-    images += 0.02 * torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    return Images(images + 0.02 * torch.rand(images.shape, generator=torch.Generator().manual_seed(0)), labels)
+
+
+def subject_that(knows: str = "checks", *, from_source: bool) -> Subject:
     model = LoadedModel(Strips(knows, from_source=from_source).requires_grad_(False).eval(), "state_dict", None)
-    subject = Subject(model, InputSpec((1, 28, 28)), CLASSES, torch.device("cpu"))
-    split = probes.from_clean(Images(images, labels), seed=0)
+    return Subject(model, InputSpec((1, 28, 28)), CLASSES, torch.device("cpu"))
+
+
+def measured(knows: str, *, from_source: bool) -> Measured:
+    subject, split = subject_that(knows, from_source=from_source), probes.from_clean(strips(20), seed=0)
     found = PatchSweep().measure(Context(subject, split, {}, 0, 512 << 20))
     assert isinstance(found, Measured)
     return found
@@ -86,19 +92,32 @@ def test_a_pattern_that_moves_other_classes_too_is_not_particular() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stamp", "success", "wide", "particular"),
+    ("stamp", "success", "beside", "particular"),
     [
-        (Stamp(2, 4, 0, 0), 0.97, 1 / 3, True),
+        (Stamp(2, 4, 0, 0), 0.97, 0.25, True),
         (Stamp(2, 4, 0, 0), 0.96, 0.1, False),  # what is natural leaves some images where they are
-        (Stamp(2, 4, 0, 0), 1.0, 0.34, False),
+        (Stamp(2, 4, 0, 0), 1.0, 0.26, False),
+        (Stamp(2, 4, 0, 0), 1.0, None, False),  # of two classes: there is no other that it could leave alone
         (Stamp(0, 4, 0, 0), 1.0, 0.1, False),  # a plain one, with no pattern to compare with
         (Stamp(3, 1, 0, 0), 1.0, 0.1, False),
     ],
 )
-def test_what_is_particular(stamp: Stamp, success: float, wide: float, particular: bool) -> None:
-    stamper = Stamper(InputSpec((1, 28, 28)))
-    means = patch_sweep._means(stamper, patch_sweep._Found(SOURCE, TARGET, stamp, 2.0, success), wide)
+def test_what_is_particular(stamp: Stamp, success: float, beside: float | None, particular: bool) -> None:
+    stamper, reach = Stamper(InputSpec((1, 28, 28))), patch_sweep._Reach(0.5, beside)
+    means = patch_sweep._means(stamper, patch_sweep._Found(SOURCE, TARGET, stamp, 2.0, success), reach)
     assert (means.source, means.particular) == (SOURCE, particular)
+
+
+@pytest.mark.parametrize(
+    ("classes", "wide", "beside"), [([0, SOURCE, TARGET], 0.5, 0.0), ([SOURCE, TARGET], 1.0, None)]
+)
+def test_the_sources_own_images_do_not_count_as_others(classes: list[int], wide: float, beside: float | None) -> None:
+    of_few = strips(20)
+    few = of_few[torch.isin(of_few.labels, torch.tensor(classes))]
+    subject, stamper = subject_that(from_source=True), Stamper(InputSpec((1, 28, 28)))
+    found = patch_sweep._Found(SOURCE, TARGET, Stamp(2, SIDE, ROW, COLUMN), 2.0, 1.0)
+    reach = patch_sweep._reach(subject, stamper, few, found)
+    assert reach == (pytest.approx(wide), beside)
 
 
 def test_the_images_of_a_source_count_alike_however_many_it_has() -> None:
