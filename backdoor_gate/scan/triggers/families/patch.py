@@ -40,7 +40,7 @@ class Patch:
         self._spec = spec
 
     def start(self, arms: int, generator: Generator) -> Parameters:
-        """Start every arm from a faint uniform mask and a mid-range pattern with a little noise."""
+        """Start every arm from a half-opaque uniform mask and a mid-range pattern with a little noise."""
         channels, height, width = self._spec.shape
         mask = torch.full((arms, 1, height, width), self.START)
         noise = torch.randn((1, channels, height, width), generator=generator)
