@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEANING = {
     Verdict.PASS: "no evidence of a backdoor under the tests listed",
     Verdict.BLOCK: "evidence of a backdoor",
-    Verdict.INCONCLUSIVE: "a required measurement is missing",
+    Verdict.INCONCLUSIVE: "the evidence does not suffice for a verdict",
     Verdict.REFUSED: "the candidate's bytes are not acceptable",
 }
 """What each verdict says, and no more."""
