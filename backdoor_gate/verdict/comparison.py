@@ -28,6 +28,8 @@ class Comparison:
     Attributes:
         scale: the limits that hold for it.
         values: (N,) of the class and of those that it is compared with, None where censored.
+        searched: likewise, None where a class only stands as one that was searched, see `screened`: the next class is
+            one of these.
         at: its place among them.
         few: whether there are too few classes to compare: then only absolute limits count.
         of_noise: whether noise leads to it.
@@ -37,6 +39,7 @@ class Comparison:
 
     scale: Scale
     values: tuple[float | None, ...]
+    searched: tuple[float | None, ...]
     at: int
     few: bool
     of_noise: bool
@@ -61,9 +64,12 @@ def compared(evidence: Measured, class_index: int) -> Comparison:
     of_noise = not few and scale.of_noise is not None and class_index in evidence.noise_classes
     left = sorted({*others, class_index})
     values = tuple(evidence.values[k] for k in left)
+    unsearched = frozenset(() if evidence.screening is None else evidence.screening.left_out)
+    searched = tuple(None if k in unsearched else evidence.values[k] for k in left)
     usual = _at(expected_of_classes(evidence), class_index)
     own = _of_noise(scale, usual) if of_noise else _of_source(scale, evidence, class_index)
-    return Comparison(own, values, left.index(class_index), few, of_noise, usual, unnatural(evidence, class_index))
+    at = left.index(class_index)
+    return Comparison(own, values, searched, at, few, of_noise, usual, unnatural(evidence, class_index))
 
 
 def unnatural(evidence: Measured, class_index: int) -> float:

@@ -70,9 +70,11 @@ def criteria(evidence: Measured, class_index: int, index: Excess | None) -> Crit
         return None
     spec, among = BY_NAME[evidence.detector], compared(evidence, class_index)
     if spec.side is Side.SMALL:
-        limits = small_excesses(among.scale, among.values, among.at, among.expected, few=among.few)
+        limits = small_excesses(
+            among.scale, among.values, among.at, among.expected, few=among.few, searched=among.searched
+        )
     else:
-        limits = large_excesses(among.scale, among.values, among.at, few=among.few)
+        limits = large_excesses(among.scale, among.values, among.at, few=among.few, searched=among.searched)
     extreme = (min if spec.side is Side.SMALL else max)(known for known in among.values if known is not None)
     counts = among.scale.outliers and value == extreme and value <= among.scale.comparable
     return Criteria(among, index if counts else None, limits)

@@ -55,13 +55,14 @@ def crowded(classes: int) -> float:
     return NORMAL.inv_cdf(TAIL / classes) / NORMAL.inv_cdf(TAIL / USUAL_CLASSES)
 
 
-def small_excesses(
+def small_excesses(  # noqa: PLR0913 (all that a limit may be held against)
     scale: Scale,
     values: Sequence[float | None],
     class_index: int,
     expected: float | None = None,
     *,
     few: bool,
+    searched: Sequence[float | None] | None = None,
 ) -> tuple[Excess, ...]:
     """Return by how much a class's trigger is weaker than each limit on its family's own scale.
 
@@ -71,16 +72,23 @@ def small_excesses(
         class_index: the class in question; where it is censored, no limit holds for it.
         expected: its strength if nothing were planted, see `verdict.control`; None: unknown.
         few: whether there are too few classes to compare them: then only the absolute scale counts.
+        searched: (K,) the values among which the next class is, None where a class only stands as another; of all
+            classes where left out.
     """
     value = values[class_index]
     if value is None:
         return ()
-    limits = _few_limits(scale, value, expected) if few else _small_limits(scale, values, class_index, value, expected)
+    if few:
+        limits = _few_limits(scale, value, expected)
+    else:
+        limits = _small_limits(
+            scale, values, value, expected, runner_up(values if searched is None else searched, class_index)
+        )
     return tuple(Excess(log_ratio(limit, value), words) for limit, words in limits)
 
 
 def _small_limits(
-    scale: Scale, values: Sequence[float | None], class_index: int, value: float, expected: float | None
+    scale: Scale, values: Sequence[float | None], value: float, expected: float | None, following: float | None
 ) -> Limits:
     """Yield the strengths at or below which a class's trigger is small among so many."""
     if scale.absolute is not None:
@@ -88,7 +96,7 @@ def _small_limits(
     crowd = crowded(len(values))
     shares = (
         (scale.of_median, crowd, median_of(values), "of the median class"),
-        (scale.of_runner_up, 1.0, runner_up(values, class_index), "of the next class"),
+        (scale.of_runner_up, 1.0, following, "of the next class"),
         (scale.of_control, crowd, expected, OF_CONTROL),
     )
     for limit, power, usual, name in shares:
@@ -110,7 +118,14 @@ def _few_limits(scale: Scale, value: float, expected: float | None) -> Limits:
         yield limit, f"is at most {limit:g}"
 
 
-def large_excesses(scale: Scale, values: Sequence[float | None], class_index: int, *, few: bool) -> tuple[Excess, ...]:
+def large_excesses(
+    scale: Scale,
+    values: Sequence[float | None],
+    class_index: int,
+    *,
+    few: bool,
+    searched: Sequence[float | None] | None = None,
+) -> tuple[Excess, ...]:
     """Return by how much a class's value is larger than each limit on the detector's own scale.
 
     Args:
@@ -118,23 +133,27 @@ def large_excesses(scale: Scale, values: Sequence[float | None], class_index: in
         values: (K,) values, None where there is none.
         class_index: the class in question; where it has no value, no limit holds for it.
         few: whether there are too few classes to compare them: then only the absolute limit counts.
+        searched: (K,) the values among which the next class is, None where a class only stands as another; of all
+            classes where left out.
     """
     value = values[class_index]
     if value is None:
         return ()
-    limits = _large_limits(scale, values, class_index, value, few=few)
+    rivals = values if searched is None else searched
+    others = [other for at, other in enumerate(rivals) if at != class_index and other is not None]
+    limits = _large_limits(scale, values, value, max(others, default=None), few=few)
     return tuple(Excess(log_ratio(value, limit), words) for limit, words in limits)
 
 
-def _large_limits(scale: Scale, values: Sequence[float | None], class_index: int, value: float, *, few: bool) -> Limits:
+def _large_limits(
+    scale: Scale, values: Sequence[float | None], value: float, following: float | None, *, few: bool
+) -> Limits:
     """Yield the values from which a class's value is large."""
     absolute = scale.at_least_few if few and scale.at_least_few is not None else scale.at_least
     if absolute is not None:
         yield absolute, f"is at least {absolute:g}"
-    others = [other for at, other in enumerate(values) if at != class_index and other is not None]
-    if few or not others:
+    if few or following is None:
         return
-    following = max(others)
     if scale.above_runner_up is not None and following > 0:
         words = f"is {value / following:.2f} of the next class, at least {scale.above_runner_up:g}"
         if scale.least_apart is not None:

@@ -1,7 +1,7 @@
 """Many classes: those that had no full search stand as the ones that were drawn at random for it.
 
 What is usual, the median and the spread, is then that of all classes, though most of those searched in full are the
-weakest. No class can be suspected for a value that is another's.
+weakest. No class can be suspected for a value that is another's, and none is the next class with one, see `comparison`.
 """
 
 from __future__ import annotations

@@ -87,6 +87,19 @@ def test_a_drawn_class_lends_its_value_and_not_its_guilt() -> None:
     assert set(result.suspect_classes) <= {suspect}
 
 
+def test_a_weak_class_blocks_alike_whether_it_was_drawn_or_among_the_weakest() -> None:
+    evidence = screened(whole())
+    drawn, left_out = drawn_of(evidence)[3], evidence.screening.left_out if evidence.screening else ()
+    weakest = next(k for k in range(CLASSES) if k not in left_out and k not in drawn_of(evidence))
+    found = [
+        assess(changed(evidence, 0.0105, k), required=True, rate=1e-9, max_unmeasured=0.2) for k in (drawn, weakest)
+    ]
+    assert [each.blocking for each in found] == [True, True]
+    told = [each.reason.replace(f"class {k}", "class") for each, k in zip(found, (drawn, weakest), strict=True)]
+    assert told[0] == told[1]
+    assert "of the next class" in told[0]
+
+
 def test_censored_classes_count_as_often_as_they_are_drawn() -> None:
     evidence = screened(whole())
     result = assess(changed(evidence, None, *drawn_of(evidence)[:10]), required=True, rate=0.002, max_unmeasured=0.2)
