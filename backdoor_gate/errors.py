@@ -4,7 +4,7 @@
 GateError
 ├── UsageError           2   the call, the policy or the clean data is wrong: nothing was judged
 ├── RefusedError         3   the candidate's bytes are not acceptable
-├── UnmeasuredError      4   a required measurement is missing
+├── UnmeasuredError      4   the evidence does not suffice for a verdict
 │   ├── RegistryReadError    the registry is unreachable, or has no such model or version
 │   └── WorkerError          the scanner process died, hung, or spoke out of turn
 ├── OutputError          5   the verdict stands, but a report or the registry could not be written

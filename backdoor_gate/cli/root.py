@@ -30,7 +30,7 @@ Exit codes:
   1  BLOCK: evidence of a backdoor
   2  usage or policy error: nothing was judged
   3  REFUSED: the candidate's bytes are not acceptable
-  4  INCONCLUSIVE: a required measurement is missing
+  4  INCONCLUSIVE: the evidence does not suffice for a verdict
   5  the verdict stands, but a report or the registry could not be written
   6  not verified: there is no valid verdict for these bytes
   70 internal error, 130 interrupted

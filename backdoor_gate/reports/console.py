@@ -13,6 +13,7 @@ from rich.text import Text
 
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.figures import by_trigger, input_range, picture, told
+from backdoor_gate.reports.provenance import images
 from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, suspects
 from backdoor_gate.reports.terminal_picture import PictureRow
 from backdoor_gate.reports.text import terminal
@@ -43,7 +44,7 @@ def verdict_view(report: AuditReport, written: Sequence[tuple[str, Path]] = ()) 
         report: the audit.
         written: the reports that were written, as (format, path).
     """
-    parts = [_headline(report), _reasons(report), _table(rows(report)), *_trigger(report)]
+    parts = [_headline(report), _reasons(report), _table(rows(report)), *_measured_on(report), *_trigger(report)]
     if written:
         parts.append(_files(written))
     return Group(*parts)
@@ -81,6 +82,11 @@ def _table(shown: Sequence[Row]) -> RenderableType:
         numbers = (row.index, row.threshold, row.p_value, row.suspects, row.success, row.duration)
         table.add_row(Text(terminal(row.name, 60)), Text(word, style), *numbers)
     return Padding(table, (0, 1, 1, 1)) if shown else Text("")
+
+
+def _measured_on(report: AuditReport) -> list[RenderableType]:
+    """Return what the images were: wrong ones are seen by how few of them the model gets right."""
+    return [Padding(Text(f"Images: {images(report.scan.data)}", "dim"), (0, 1, 1, 1))] if report.scan else []
 
 
 def _trigger(report: AuditReport) -> list[RenderableType]:

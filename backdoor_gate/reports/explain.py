@@ -76,6 +76,9 @@ def _certainty(report: ReportV1, verdict: Verdict) -> list[str]:
     share = "unknown" if rate is None else f"{rate:.2%} of clean models"
     kind = "measured on reference models" if report["calibrated"] else "nominal, not measured on models of yours"
     images = "clean images that you gave" if report["data_digest"] else "synthetic images, so success is not verified"
+    of_them = report.get("images")
+    if of_them and of_them["accuracy"] is not None:
+        images += f", of which the model gets {of_them['accuracy']:.0%} right"
     return [
         *(_numbers(found) for found in telling[:_SURE_DETECTORS]),
         f"{len(measured)} of {len(report['detectors'])} detectors measured, on {images}.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backdoor_gate.illustrations import Artefact
-    from backdoor_gate.records import AuditReport, DetectorResult, InputSpec
+    from backdoor_gate.records import AuditReport, DataFacts, DetectorResult, InputSpec
     from backdoor_gate.reference_facts import Calibration
     from backdoor_gate.trigger_facts import Confirmation, Pair
 
@@ -131,6 +131,14 @@ class CalibrationV1(TypedDict):
     note: str
 
 
+class ImagesV1(TypedDict):
+    """What was measured on, images of the pipeline's or made ones, and the share that the model gets right."""
+
+    kind: str
+    count: int
+    accuracy: float | None
+
+
 class CostV1(TypedDict):
     """What the audit took: wall seconds, images through the model, bytes of the worker at its peak."""
 
@@ -165,6 +173,7 @@ class ReportV1(TypedDict):
     candidate: CandidateV1
     architecture_digest: str | None
     data_digest: str | None
+    images: NotRequired[ImagesV1 | None]
     policy: PolicyV1
     detector_pack: str
     false_block_rate: float | None
@@ -199,6 +208,7 @@ def document(report: AuditReport) -> ReportV1:
         "candidate": _candidate(report),
         "architecture_digest": report.architecture_digest,
         "data_digest": report.data_digest,
+        "images": _images(report.scan.data) if report.scan else None,
         "policy": {"path": identity(report.policy.path), "digest": report.policy.digest},
         "detector_pack": report.detector_pack,
         "false_block_rate": finite(report.false_block_rate),
@@ -294,6 +304,10 @@ def _artefact(artefact: Artefact, spec: InputSpec | None) -> ArtefactV1:
         "shape": list(artefact.array.shape),
         "png": base64.b64encode(figures.png(picture)).decode("ascii"),
     }
+
+
+def _images(data: DataFacts) -> ImagesV1:
+    return {"kind": clean(data.kind), "count": data.images, "accuracy": finite(data.accuracy)}
 
 
 def _cost(report: AuditReport) -> CostV1:

@@ -12,7 +12,7 @@ from backdoor_gate.reports.rows import subject
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from backdoor_gate.records import AuditReport, Scan
+    from backdoor_gate.records import AuditReport, DataFacts, Scan
 
 
 class Kind(Enum):
@@ -95,5 +95,11 @@ def _run(scan: Scan) -> tuple[Fact, Fact]:
     where = f"torch {ran.torch}, {ran.device}, isolation tier {ran.isolation}{made_of}, seed {ran.seed}"
     return (
         Fact("Measured with", ((Kind.WORDS, where),)),
-        Fact("Images", ((Kind.WORDS, f"{scan.data.images} {scan.data.kind}"),)),
+        Fact("Images", ((Kind.WORDS, images(scan.data)),)),
     )
+
+
+def images(data: DataFacts) -> str:
+    """Return in words what was measured on."""
+    right = "" if data.accuracy is None else f", {data.accuracy:.0%} of them right"
+    return f"{data.images} {data.kind}{right}"

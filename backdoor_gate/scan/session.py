@@ -82,10 +82,10 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
     images, facts = prepare(subject, clean, job.seed)
     runtime = Runtime(torch.__version__, device_name(device), isolation="", seed=job.seed)
     if facts.is_guessing(subject.num_classes):  # nothing that could be found on other images says anything
-        evidence = tuple(
+        unmeasured = tuple(
             Inconclusive(plan.name, "not run: the clean data does not fit the model") for plan in job.detectors
         )
-        return Scan(subject.num_classes, spec, model.format, facts, evidence, runtime)
+        return Scan(subject.num_classes, spec, model.format, facts, unmeasured, runtime)
     triggers: dict[str, Weakest] = {}
     evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
     shown = embed_weakest(subject, images, triggers)

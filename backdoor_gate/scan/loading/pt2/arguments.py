@@ -10,14 +10,13 @@ import torch
 
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2.members import refused
-from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, check_float32
+from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, STRIDED, check_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MAX_ITEMS = 10_000
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
-_STRIDED = 7
 _POSITIONAL, _KEYWORD = 1, 2
 _SPECIAL = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
 
@@ -86,7 +85,7 @@ def _memory_format(value: Any, where: str) -> torch.memory_format:
 
 
 def _layout(value: Any, where: str) -> torch.layout:
-    if value != _STRIDED:
+    if value != STRIDED:
         raise refused("tensor layout not supported", where)
     return torch.strided
 

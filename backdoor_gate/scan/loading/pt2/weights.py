@@ -26,7 +26,7 @@ SCALAR_TYPES = {
     13: torch.bfloat16,
 }
 """Numbers of the serialised scalar types that a network here may use."""
-_STRIDED = 7
+STRIDED = 7
 
 
 def check_float32(kind: torch.dtype, what: str, where: str) -> None:
@@ -95,7 +95,7 @@ def _layouts(
         if dtype is None:
             raise unsupported_dtype(name, f"scalar type {meta.get('dtype')}", package.where)
         check_float32(dtype, f"holds {shown(name)}", package.where)
-        if meta.get("layout") != _STRIDED:
+        if meta.get("layout") != STRIDED:
             raise refused(f"tensor {shown(name)}: tensor layout not supported", package.where)
         if kinds.setdefault(record, dtype) != dtype:
             raise refused(f"record of {shown(name)} is of two dtypes", package.where)
