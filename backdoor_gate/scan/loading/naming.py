@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
 
 MAX_TENSORS = 50_000
 """Tensors in one model; a large vision network has a few thousand."""
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,255}")
 
 
 def shown(text: str, limit: int = 80) -> str:
     """Return a name of the candidate's as one printable line of at most `limit` characters."""
     return one_line(text, limit)
+
+
+def is_identifier(text: object) -> bool:
+    """Tell whether a text is a plain Python name."""
+    return isinstance(text, str) and bool(_IDENTIFIER.fullmatch(text)) and not keyword.iskeyword(text)
 
 
 def check_tensor_names(names: Collection[str], where: str) -> None:

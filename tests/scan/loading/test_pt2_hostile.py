@@ -97,6 +97,14 @@ def rename_input(program: Json) -> None:
     program.update(json.loads(text))
 
 
+def add_checked_graph(program: Json) -> None:
+    """The interpreter leaves out what only checks; PyTorch reads it nevertheless."""
+    inner = {"as_graph": {"name": "inner", "graph": graph(json.loads(json.dumps(program)))}}
+    inputs = [{"name": "self", "arg": inner, "kind": 1}]
+    check = {"target": "torch.ops.aten._assert_scalar.default", "inputs": inputs, "outputs": [], "metadata": {}}
+    graph(program)["nodes"].append(check)
+
+
 PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
     "operator of higher order": (set_target("torch.ops.higher_order.cond"), "operator not allowed: .*cond"),
     "custom operator": (set_target("torch.ops.mine.evil.default"), "operator not allowed: torch.ops.mine.evil.default"),
@@ -164,7 +172,12 @@ PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
         lambda p: call(p).update(inputs=[{"as_custom_obj": {"name": "o", "class_fqn": "os"}}]),
         "argument kind not allowed: as_custom_obj",
     ),
-    "input whose name is code": (rename_input, "field not allowed: .*: not a plain name"),
+    "input whose name is code": (rename_input, "value with a name that is none"),
+    "graph in a check that is not run": (add_checked_graph, "argument kind not allowed: as_graph"),
+    "result whose name is code": (
+        lambda p: node(p, "relu")["outputs"].__setitem__(0, {"as_tensor": {"name": f"a={EXPRESSION}"}}),
+        "value with a name that is none|value not defined",
+    ),
     "field of the future": (lambda p: graph(p).update(subgraphs=[]), "field not allowed: graph_module.graph.subgraphs"),
     "fields of a tuple": (
         lambda p: p["graph_module"].update(treespec_namedtuple_fields={"a": {"field_names": ["b"]}}),

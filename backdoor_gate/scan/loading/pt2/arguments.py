@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from backdoor_gate.scan.loading.naming import shown
+from backdoor_gate.scan.loading.naming import is_identifier, shown
 from backdoor_gate.scan.loading.pt2.members import refused
-from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, STRIDED, check_float32
+from backdoor_gate.scan.loading.pt2.scalars import SCALAR_TYPES, STRIDED, check_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +68,13 @@ def _number(value: Any, where: str) -> float:
 
 
 def _symbol(value: Mapping[str, Any], where: str) -> Any:
-    return Ref(_text(value["as_name"], where)) if "as_name" in value else decode(value, where)
+    return _reference(value, "as_name", where) if "as_name" in value else decode(value, where)
+
+
+def _reference(value: Mapping[str, Any], key: str, where: str) -> Ref:
+    if value.keys() != {key} or not is_identifier(value[key]):
+        raise refused("value with a name that is none", where)
+    return Ref(value[key])
 
 
 def _scalar_type(value: Any, where: str) -> torch.dtype:
@@ -100,8 +106,8 @@ _DECODERS: dict[str, Callable[[Any, str], Any]] = {
     "as_string": _text,
     "as_float": _number,
     "as_floats": _number,
-    "as_tensor": lambda value, where: Ref(_text(value["name"], where)),
-    "as_tensors": lambda value, where: Ref(_text(value["name"], where)),
+    "as_tensor": lambda value, where: _reference(value, "name", where),
+    "as_tensors": lambda value, where: _reference(value, "name", where),
     "as_optional_tensor": decode,
     "as_optional_tensors": decode,
     **dict.fromkeys(("as_sym_int", "as_sym_float", "as_sym_bool"), _symbol),

@@ -6,26 +6,27 @@ are names here, and every field that is not known here is refused, whether the i
 
 from __future__ import annotations
 
-import keyword
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from backdoor_gate import strict_json
-from backdoor_gate.scan.loading.naming import shown
+from backdoor_gate.scan.loading.naming import is_identifier, shown
+from backdoor_gate.scan.loading.pt2.arguments import decode
 from backdoor_gate.scan.loading.pt2.members import refused
 
 MAX_DEPTH = 8
 """Of the structure of a network's arguments."""
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _CONTAINERS = {"builtins.tuple": "null", "builtins.list": "null"}
 """Kinds of arguments that hold others in order, and the context that each is written with."""
-
-
-def is_identifier(text: object) -> bool:
-    """Tell whether a text is a plain Python name."""
-    return isinstance(text, str) and bool(_IDENTIFIER.fullmatch(text)) and not keyword.iskeyword(text)
 
 
 def _identifier(text: str) -> str:
@@ -66,11 +67,17 @@ def _are_keys(text: str, count: int) -> bool:
     return isinstance(keys, list) and len(keys) == count and all(map(is_identifier, keys))
 
 
+def _argument(value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """Accept what the interpreter could take: a graph within an argument would be made into source, too."""
+    decode(value, str(info.context))
+    return value
+
+
 Name = Annotated[str, AfterValidator(_identifier)]
 Structure = Annotated[str, AfterValidator(_structure)]
 Label = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9_.@+\-]*$")]
-Argument = Annotated[dict[str, Any], Field(min_length=1, max_length=1)]
-"""Of a node or a signature; what it may hold is said in `arguments`."""
+Argument = Annotated[dict[str, Any], Field(min_length=1, max_length=1), AfterValidator(_argument)]
+"""Of a node or a signature, its results among them; what it may hold is said in `arguments`."""
 
 
 _Note = Literal["stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"]
@@ -261,7 +268,7 @@ def check_payloads(config: dict[str, Any], where: str) -> None:
 
 def _check(model: type[_Strict], document: dict[str, Any], where: str) -> None:
     try:
-        model.model_validate(document)
+        model.model_validate(document, context=where)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = shown(".".join(map(str, first["loc"])), 120)

@@ -14,7 +14,7 @@ from backdoor_gate.scan.loading.pt2.document import check_program
 from backdoor_gate.scan.loading.pt2.expressions import check_expression, expressions
 from backdoor_gate.scan.loading.pt2.members import SCHEMA_MAJOR, refused
 from backdoor_gate.scan.loading.pt2.modes import check_evaluation, in_training
-from backdoor_gate.scan.loading.pt2.weights import SCALAR_TYPES, check_float32
+from backdoor_gate.scan.loading.pt2.scalars import SCALAR_TYPES, check_float32
 from backdoor_gate.scan.loading.tensors import FLOATS
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ def _read(program: dict[str, Any], where: str) -> Graph:
     steps = _steps(graph["nodes"], {*weights, images}, weights, where)
     check_writes(steps, weights, where)
     check_program(program, where)
-    _check_ends(graph, signature, module["module_call_graph"], where)
+    _check_ends(graph, signature, where)
     known = {*weights, images}.union(*(step.outputs for step in steps))
     if output not in known:
         raise refused(f"value not defined: {shown(output)}", where)
     return Graph(weights, parameters, images, _shape(meta, where), with_frees(steps, {*weights, output}), output)
 
 
-def _check_ends(graph: dict[str, Any], signature: dict[str, Any], calls: list[dict[str, Any]], where: str) -> None:
+def _check_ends(graph: dict[str, Any], signature: dict[str, Any], where: str) -> None:
     """Refuse a graph whose own inputs and outputs are not those of its signature, one by one."""
     inputs = [_argument_of(spec) for spec in signature["input_specs"]]
     outputs = [spec["user_output"]["arg"] for spec in signature["output_specs"]]
@@ -125,10 +125,6 @@ def _check_ends(graph: dict[str, Any], signature: dict[str, Any], calls: list[di
     for given, said in zip(graph["inputs"], inputs, strict=True):
         if said is not None and given != said:
             raise refused("graph and signature differ", where)
-        decode(given, where)
-    for call in calls:
-        for argument in (*(call["signature"] or {}).get("inputs", ()), *(call["signature"] or {}).get("outputs", ())):
-            decode(argument, where)
 
 
 def _argument_of(spec: dict[str, Any]) -> dict[str, Any] | None:
