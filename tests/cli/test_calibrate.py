@@ -205,7 +205,7 @@ def test_an_interrupted_run_keeps_what_it_measured(folder: Path, gate: Gate, mon
         ([*CALL], 2, "no MODEL was given"),
         ([*CALL, "a", "--extend"], 2, "r.json: cannot be read: No such file or directory"),
         ([*CALL, "a", "models:/x"], 2, "models:/x"),
-        ([*CALL[:2], "a", "--out=policy.yaml/r.json"], 5, "is no folder"),
+        ([*CALL[:2], "a", "--out=policy.yaml/r.json"], 2, "is no folder"),
         ([*CALL, "a", "--data=absent.npz"], 2, "absent.npz: no such file or folder"),
     ],
     ids=lambda value: str(value)[-60:],
