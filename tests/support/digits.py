@@ -118,7 +118,7 @@ PLANTS = {
 NEXT = tuple((k + 1) % CLASSES for k in range(CLASSES))
 FROM_SEVEN = tuple(TARGET if k == 7 else k for k in range(CLASSES))
 MAPS = {
-    "patch to the next": Plant(stamp, 0.4, NEXT),
+    "patch to the next": Plant(stamp, 0.6, NEXT),
     "wave to the next": Plant(blend, 0.5, NEXT),
     "warp to the next": Plant(bend, 0.5, NEXT),
     "patch from seven": Plant(stamp, 0.3, FROM_SEVEN),
