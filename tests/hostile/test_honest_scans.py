@@ -22,6 +22,8 @@ from backdoor_gate.worker import bubblewrap, launch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 CLASSES = 4
 NETWORK = """\
 from torch import nn
@@ -41,6 +43,27 @@ detectors: {max_margin: {restarts: 1, steps: 5}, final_layer: {}}
 pytestmark = pytest.mark.skipif(bool(why_not("B")), reason=why_not("B") or "-")
 
 
+def pictures() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return grey noise with a bright corner, which is the class, (N, 8, 8, 1), and the labels (N,)."""
+    images, labels = np.random.default_rng(0).integers(0, 100, (40, 8, 8, 1), dtype=np.uint8), np.arange(40) % CLASSES
+    for image, label in zip(images, labels, strict=True):
+        top, left = 4 * (label // 2), 4 * (label % 2)
+        image[top : top + 4, left : left + 4] += 150
+    return images, labels
+
+
+def learnt(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> nn.Sequential:
+    """Return a network that gets them right."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, CLASSES))
+    x, y = torch.from_numpy(images).permute(0, 3, 1, 2) / 255, torch.from_numpy(labels)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    return model.eval().requires_grad_(requires_grad=False)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Candidates, clean data, and the checkout with the architecture, which holds a credential too."""
@@ -51,14 +74,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "checkout" / ".git" / "config").write_text("token")
     (folder / "policy.yaml").write_text(POLICY)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, CLASSES)).eval()
+    images, labels = pictures()
+    model = learnt(images, labels)
     save_file(model.state_dict(), folder / "safetensors" / "model.safetensors")
     torch.save(model.state_dict(), folder / "state_dict" / "model.pth")
     free = {0: torch.export.Dim("batch", min=2, max=4096)}
     exported = torch.export.export(model, (torch.rand(4, 1, 8, 8),), dynamic_shapes=(free,))
     torch.export.save(exported, folder / "pt2" / "model.pt2")
-    random = np.random.default_rng(0)
-    images, labels = random.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8), np.arange(40) % CLASSES
     np.savez(folder / "clean.npz", images=images, labels=labels)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = folder / "tree" / str(label) / f"{number}.{'jpg' if number % 2 else 'png'}"
