@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from backdoor_gate.audit import Outcome
     from backdoor_gate.orders import Request
@@ -32,10 +33,8 @@ def signer_of(policy: Policy) -> Signer:
     from backdoor_gate.lifecycle.trust import signing_key  # noqa: PLC0415
     from backdoor_gate.publishers.attestation.signer import Signer  # noqa: PLC0415
 
-    try:
+    with _before_a_verdict():
         return Signer(signing_key(policy))
-    except OutputError as error:  # nothing was judged yet
-        raise UsageError(error.what, where=error.where, hint=error.hint) from error
 
 
 def publisher_for(tracking_uri: str | None, signer: Signer | None) -> Publisher:
@@ -99,12 +98,19 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
     if not os.access(existing, os.W_OK):
         raise UsageError("no permission to write there", where=str(path), hint="name a folder that can be written")
     if existing == path.absolute() and not folder:
-        try:
+        with _before_a_verdict():
             check_file(path)
-        except OutputError as error:
-            raise UsageError(error.what, where=error.where, hint=error.hint) from error
     elif not existing.is_dir():
         raise UsageError(f"{existing} is no folder", where=str(path), hint="name another path")
+
+
+@contextmanager
+def _before_a_verdict() -> Iterator[None]:
+    """Turn an output that fails into a wrong use: nothing was judged, so that there is no verdict that stands."""
+    try:
+        yield
+    except OutputError as error:
+        raise UsageError(error.what, where=error.where, hint=error.hint) from error
 
 
 def add_to_summary(render: Callable[[], str]) -> None:

@@ -9,6 +9,7 @@ Source: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.4.
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_MEMBERS = 100_000
 MAX_NAME_BYTES = 512
+SAVED = re.compile(r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+")
+"""Members of what `torch.save` writes, below its root."""
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")

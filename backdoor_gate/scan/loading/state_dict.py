@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from backdoor_gate import prerequisites
 from backdoor_gate.errors import RefusedError
 from backdoor_gate.scan.loading import pickles
+from backdoor_gate.scan.loading.archive import SAVED
 from backdoor_gate.scan.loading.naming import check_tensor_names, shown
 from backdoor_gate.scan.loading.tensors import Layout, check_dense, check_layouts, settle
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 MAX_PICKLE_BYTES = 32 << 20
 """Of the pickled description; the numbers themselves lie in records of their own."""
-_MEMBER = re.compile(
-    r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+"
-)
 
 
 def read(path: Path, archive: Archive, where: str) -> dict[str, Tensor]:
@@ -57,7 +54,7 @@ def read(path: Path, archive: Archive, where: str) -> dict[str, Tensor]:
 def _describe(archive: Archive, where: str) -> dict[str, Layout]:
     """Return the layout of each tensor, all of them checked against the records that hold them."""
     root = archive.names[0].partition("/")[0]
-    strange = [name for name in archive.names if not _MEMBER.fullmatch(name.removeprefix(f"{root}/"))]
+    strange = [name for name in archive.names if not SAVED.fullmatch(name.removeprefix(f"{root}/"))]
     if strange:
         raise RefusedError(f"archive member not expected: {shown(strange[0])}", where=where)
     if archive.size(f"{root}/data.pkl") > MAX_PICKLE_BYTES:

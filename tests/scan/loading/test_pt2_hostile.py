@@ -323,6 +323,7 @@ def test_a_package_outside_the_list_is_refused(case: str, sound: bytes, root: Pa
         (lambda marker: state_archive(pickled(touching(marker))), "global outside the allow-list"),
         (lambda _: saved(((torch.zeros(1), {"a"}), {})), "global outside the allow-list|more than tensors"),
         (lambda _: saved(torch.zeros(1)), "more than tensors and plain values"),
+        (lambda _: zipped({}), "no small pickle"),
         (lambda _: state_archive(b"not a pickle"), "not what the safe reader takes"),
         (lambda _: zipped({"a/data.pkl": pickled(((), {})), "a/code.py": b"1"}), "archive member not allowed"),
     ],

@@ -25,8 +25,8 @@ from backdoor_gate.scan.loading.pt2.members import refused
 
 MAX_DEPTH = 8
 """Of the structure of a network's arguments."""
-_CONTAINERS = {"builtins.tuple": "null", "builtins.list": "null"}
-"""Kinds of arguments that hold others in order, and the context that each is written with."""
+_IN_ORDER = frozenset({"builtins.tuple", "builtins.list"})
+"""Kinds of arguments that hold others in order."""
 
 
 def _identifier(text: str) -> str:
@@ -56,7 +56,7 @@ def _is_plain(tree: Any, depth: int) -> bool:
         return context is None and not children
     if kind == "builtins.dict":
         return isinstance(context, str) and _are_keys(context, len(children))
-    return kind in _CONTAINERS and context == _CONTAINERS[kind]
+    return kind in _IN_ORDER and context == "null"
 
 
 def _are_keys(text: str, count: int) -> bool:

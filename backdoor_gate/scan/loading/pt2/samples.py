@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import Any
 
 import torch
 
 from backdoor_gate import prerequisites
 from backdoor_gate.scan.loading import pickles
-from backdoor_gate.scan.loading.archive import Archive
+from backdoor_gate.scan.loading.archive import SAVED, Archive
 from backdoor_gate.scan.loading.naming import shown
 from backdoor_gate.scan.loading.pt2.members import refused
 
 MAX_BYTES = 1 << 30
 MAX_PICKLE_BYTES = 1 << 20
-_MEMBER = re.compile(
-    r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+"
-)
 _PLAIN = (int, float, bool, str, type(None))
 
 
@@ -41,9 +37,9 @@ def check_samples(data: bytes, where: str) -> None:
     if len(data) > MAX_BYTES:
         raise refused(f"example inputs larger than {MAX_BYTES >> 20} MiB", where)
     archive = Archive(memoryview(data), where)
-    root = archive.names[0].partition("/")[0]
+    root = archive.names[0].partition("/")[0] if archive.names else ""
     for name in archive.names:
-        if not _MEMBER.fullmatch(name.removeprefix(f"{root}/")):
+        if not SAVED.fullmatch(name.removeprefix(f"{root}/")):
             raise refused(f"example inputs: archive member not allowed: {shown(name)}", where)
     if f"{root}/data.pkl" not in archive.names or archive.size(f"{root}/data.pkl") > MAX_PICKLE_BYTES:
         raise refused("example inputs are no small pickle", where)
