@@ -109,7 +109,7 @@ def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
     found = [one for pair in pairs if (one := _Folding(network, *pair)).possible()]
     for one in found:
         one.do()
-    if not found or _same(before, run()):
+    if not found or same_but_for_rounding(before, run()):
         return len(found)
     for one in found:
         one.undo()
@@ -118,7 +118,7 @@ def fold(network: nn.Module, run: Callable[[], Tensor]) -> int:
 
 def _folds(one: _Folding, before: Tensor, run: Callable[[], Tensor]) -> bool:
     one.do()
-    if _same(before, run()):
+    if same_but_for_rounding(before, run()):
         return True
     one.undo()
     return False
@@ -213,7 +213,7 @@ def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return norm.running_mean, norm.running_var
 
 
-def _same(before: Tensor, after: Tensor) -> bool:
+def same_but_for_rounding(before: Tensor, after: Tensor) -> bool:
     """Tell whether two outputs are equal up to rounding."""
     change, largest = (after - before).abs().max(), before.abs().max()
     return bool(change <= AGREEMENT * largest)

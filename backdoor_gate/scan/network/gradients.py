@@ -16,8 +16,43 @@ if TYPE_CHECKING:
 
 Sizes = int | tuple[int, ...]
 
+PARTS = 2
+"""Size at most of the product that a convolution's gradient is summed from, relative to the convolution's output."""
+
 MOST_POOLS = 64
 """Pools of an adaptive mean at most for which its gradient is a matrix product: the product grows with their number."""
+
+
+def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
+    input: Tensor,  # noqa: A002 (the operator's own name)
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve as `torch.conv2d` does; the gradient to one channel is a product, and sums of its parts.
+
+    A processor's convolutions take channels by the eight or more: the gradient to one costs what it costs to all.
+
+    Args:
+        input: (N, C, H, W) float32.
+        weight: (O, C / groups, h, w) float32, frozen.
+        bias: (O,) float32, frozen, or None.
+        stride: as of `torch.conv2d`, and so are the others.
+        padding: the same.
+        dilation: the same.
+        groups: the same.
+
+    Returns:
+        (N, O, H', W') float32.
+    """
+    fits = weight[0].numel() <= PARTS * weight.shape[0]
+    if isinstance(padding, str) or input.shape[-3] > 1 or not fits:
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    convolved: Tensor = _OfOneChannel.apply(input, weight, bias, (stride, padding, dilation))  # type: ignore[no-untyped-call]
+    return convolved
 
 
 def rounded_convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
@@ -196,6 +231,22 @@ class _Convolution(Function):
         (weight,) = ctx.saved_tensors
         gradient: Tensor = conv2d_input(ctx.shape, weight.bfloat16(), gradients[0], *ctx.options)  # type: ignore[no-untyped-call]
         return gradient.float(), None, None, None
+
+
+class _OfOneChannel(Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.size, ctx.options = images.shape[-2:], options
+        return torch.conv2d(images, weight, bias, *options)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        stride, padding, dilation = ctx.options
+        parts = weight.flatten(1).mT @ gradients[0].flatten(-2)  # (N, h·w, H'·W')
+        gradient = F.fold(parts, ctx.size, weight.shape[-2:], dilation, padding, stride)
+        return gradient, None, None, None
 
 
 class _Normalisation(Function):

@@ -1,4 +1,4 @@
-"""The operators of a pass that leads a search: which stay in float32, and which have a shorter way to the same.
+"""The operators of a pass that leads a search: which have a shorter way to the same, and which stay in float32.
 
 What is frozen needs no gradient to its weights, and a rectifier before a maximum costs less after it: the largest of
 rectified values is the largest value, rectified. So a rectifier waits until its output is asked for; where that is for
@@ -39,11 +39,10 @@ _MARK = "_rectified_later"
 
 
 class Leading(TorchFunctionMode):
-    """Keeps the ends of a pass in float32, whoever calls them, and gives what is frozen its shorter way."""
+    """Gives what is frozen its shorter way, whoever calls it: the same values, and gradients but for rounding."""
 
-    def __init__(self, device_type: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._device_type = device_type
         self._begun = False
 
     def __torch_function__(
@@ -62,12 +61,33 @@ class Leading(TorchFunctionMode):
             return _later(func, *args, **named)
         if func in _SHORTER:
             return _SHORTER[func](*args, **named)
-        if func in _LINEAR:
-            return self._exactly(func, args, named)
         if self._begun or func not in _CONVOLUTIONS:
-            return func(*args, **named)
+            return self._run(func, args, named)
         self._begun = True
-        return self._exactly(gradients.rounded_convolution, args, named)
+        return self._first(args, named)
+
+    def _first(self, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        """Run the first convolution."""
+        return gradients.convolution(*args, **named)
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Run what has no shorter way."""
+        return func(*args, **named)
+
+
+class LeadingInHalf(Leading):
+    """Keeps the ends of a pass in float32 besides, where the rest is in bfloat16."""
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__()
+        self._device_type = device_type
+
+    def _first(self, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        rounded: Tensor = self._exactly(gradients.rounded_convolution, args, named)
+        return rounded
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return self._exactly(func, args, named) if func in _LINEAR else func(*args, **named)
 
     def _exactly(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         with torch.autocast(self._device_type, enabled=False):

@@ -1,4 +1,6 @@
-"""bfloat16 for the passes that lead a search; how often what stands out works is measured in float32.
+"""How the passes that lead a search run: the short way, and in bfloat16 where that pays.
+
+How often what stands out works is measured in float32.
 
 The matrix units of recent processors and GPUs take bfloat16 at twice the speed of float32 or more, where the work is
 convolutions. What the search hangs on stays in float32: the trigger, its strength and the loss; the first convolution
@@ -17,7 +19,8 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.errors import UnmeasuredError
-from backdoor_gate.scan.network.leading import Leading
+from backdoor_gate.scan.network.folding import same_but_for_rounding
+from backdoor_gate.scan.network.leading import Leading, LeadingInHalf
 from backdoor_gate.scan.network.watching import Watch, tensors_in
 
 if TYPE_CHECKING:
@@ -69,6 +72,23 @@ def keep_float32() -> None:
     torch.backends.cudnn.deterministic = True
 
 
+def shortens(run: Callable[[], Tensor]) -> bool:
+    """Tell whether the passes that lead a search may take the shorter ways of `Leading` in float32.
+
+    Args:
+        run: returns the network's logits (N, K), always for the same images.
+    """
+    exact = _of_convolutions(run)
+    if exact is None:
+        return False
+    try:
+        with torch.no_grad(), Leading():
+            shorter = run()
+    except (RuntimeError, UnmeasuredError):
+        return False
+    return same_but_for_rounding(exact, shorter)
+
+
 def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     """Tell whether the passes that lead a search are to be in bfloat16.
 
@@ -78,11 +98,8 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     """
     if not has_instructions(device):
         return False
-    seen = _Operators()
-    with torch.no_grad(), seen:
-        exact = run()
-    attends = any(part in name for name in seen.names for part in _ATTENTION)
-    if attends or not any("convolution" in name for name in seen.names):
+    exact = _of_convolutions(run)
+    if exact is None:
         return False
     try:
         with torch.no_grad(), half(device):
@@ -90,6 +107,15 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
         return False
     return _agree(faster, exact) and all(_agree(_rounded(run, seed), exact, BORNE) for seed in range(ROUNDINGS))
+
+
+def _of_convolutions(run: Callable[[], Tensor]) -> Tensor | None:
+    """Return the logits of a network of convolutions without attention, and None of any other."""
+    seen = _Operators()
+    with torch.no_grad(), seen:
+        exact = run()
+    attends = any(part in name for name in seen.names for part in _ATTENTION)
+    return exact if not attends and any("convolution" in name for name in seen.names) else None
 
 
 def _agree(faster: Tensor, exact: Tensor, most: float = AGREEMENT) -> bool:
@@ -118,7 +144,7 @@ def has_instructions(device: torch.device) -> bool:
 @contextmanager
 def half(device: torch.device) -> Iterator[None]:
     """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
-    with torch.autocast(device.type, torch.bfloat16), Leading(device.type):
+    with torch.autocast(device.type, torch.bfloat16), LeadingInHalf(device.type):
         yield
 
 

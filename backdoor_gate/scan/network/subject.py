@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.folding import fold
+from backdoor_gate.scan.network.leading import Leading
 
 if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
@@ -52,6 +53,7 @@ class Subject:
         deadline: on the monotonic clock; no pass begins after it.
         gives_probabilities: whether the network's own output is probabilities.
         halved: whether the passes that lead a search are in bfloat16.
+        shortened: whether they take the shorter ways where they are not.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Subject:
         self.gives_probabilities = _are_probabilities(output)
         fold(self._network, lambda: self.logits(probes))
         self.halved = precision.pays(lambda: self.logits(probes), device)
+        self.shortened = precision.shortens(lambda: self.logits(probes))
 
     def counted_apart(self) -> Subject:
         """Return the same network with a count of passes of its own."""
@@ -113,11 +116,13 @@ class Subject:
 
         What they lead to has to be measured with `logits`.
         """
-        if not self.halved:
-            return self.logits(images)
-        with precision.half(self.device):
-            output = self._output(images).float()
-        return self._as_logits(output)
+        if self.halved:
+            with precision.half(self.device):
+                return self._as_logits(self._output(images).float())
+        if self.shortened:
+            with Leading():
+                return self._as_logits(self._output(images))
+        return self.logits(images)
 
     def _as_logits(self, output: Tensor) -> Tensor:
         return (output + PROBABILITY_FLOOR).log() if self.gives_probabilities else output

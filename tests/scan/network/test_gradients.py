@@ -12,12 +12,14 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.gradients import (
     adaptive_mean,
+    convolution,
     functional_normalisation,
     normalisation,
     rectified,
     rectified_maxima,
     rounded_convolution,
 )
+from backdoor_gate.scan.network.leading import Leading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,36 @@ def test_an_adaptive_mean_is_the_same(shape: tuple[int, ...], size: int | tuple[
     exact, exact_gradient = with_gradient(lambda given: F.adaptive_avg_pool2d(given, size), random(*shape))
     assert torch.equal(output, exact)
     assert torch.allclose(gradient, exact_gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"stride": (2, 1), "padding": (0, 2), "dilation": (1, 2)}, {"padding": "same"}],
+)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 6), (1, 2), (3, 6)])
+def test_a_convolution_is_the_same(options: dict[str, Any], biased: bool, channels: int, outputs: int) -> None:
+    weight, bias = random(outputs, channels, 3, 3, seed=1), random(outputs, seed=2) if biased else None
+    for images in (random(5, channels, 11, 9), random(channels, 11, 9)):
+        output, gradient = with_gradient(lambda given: convolution(given, weight, bias, **options), images)
+        exact, exact_gradient = with_gradient(lambda given: torch.conv2d(given, weight, bias, **options), images)
+        assert torch.equal(output, exact)
+        assert torch.allclose(gradient, exact_gradient, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pass_in_float32_takes_them() -> None:
+    normalise = nn.BatchNorm2d(6).eval().requires_grad_(False)
+    with Leading():
+        first = torch.conv2d(random(2, 1, 8, 8).requires_grad_(), random(6, 1, 3, 3))
+        second = torch.conv2d(first, random(6, 6, 1, 1))
+        made = first, second, normalise(second), nn.AdaptiveAvgPool2d(2)(second)
+    assert [type(each.grad_fn).__name__ for each in made] == [
+        "_OfOneChannelBackward",
+        "ConvolutionBackward0",
+        "_NormalisationBackward",
+        "_AdaptiveMeanBackward",
+    ]
+    assert {each.dtype for each in made} == {torch.float32}
 
 
 def test_a_pass_in_half_takes_them() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -10,9 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.scan.network import gradients, leading, precision
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CPU = torch.device("cpu")
 FIRST, SECOND = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
@@ -71,29 +69,41 @@ NETWORKS = [
 ]
 
 
-def both(network: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def in_half() -> AbstractContextManager[None]:
+    return precision.half(CPU)
+
+
+WAYS = pytest.mark.parametrize("way", [in_half, leading.Leading], ids=["bfloat16", "float32"])
+Way = Callable[[], AbstractContextManager[object]]
+
+
+def both(network: Callable[[Tensor], Tensor], way: Way) -> tuple[Tensor, Tensor]:
     """Return a network's output of a leading pass, and its gradient to the images."""
     images = torch.randn((3, 2, 8, 8), generator=torch.Generator().manual_seed(1)).requires_grad_()
-    with precision.half(CPU):
+    with way():
         output = network(images).float()
     (gradient,) = torch.autograd.grad((output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum(), images)
     return output.detach(), gradient
 
 
+@WAYS
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_output_is_as_without_waiting(network: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    output, gradient = both(network)
+def test_the_output_is_as_without_waiting(
+    network: Callable[[Tensor], Tensor], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, gradient = both(network, way)
     monkeypatch.setattr(leading, "_RECTIFIERS", set())
     monkeypatch.setattr(leading, "_RECTIFIERS_IN_PLACE", set())
-    at_once, gradient_at_once = both(network)
+    at_once, gradient_at_once = both(network, way)
     assert at_once.std() > 0
     assert torch.equal(output, at_once)
     assert torch.allclose(gradient, gradient_at_once, rtol=1e-3, atol=1e-4)
 
 
+@WAYS
 @pytest.mark.parametrize("network", [pooled, in_place, operators])
 def test_what_is_pooled_is_rectified_afterwards(
-    network: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+    network: Callable[[Tensor], Tensor], way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[torch.Size] = []
 
@@ -102,22 +112,26 @@ def test_what_is_pooled_is_rectified_afterwards(
         return torch.relu(values)
 
     monkeypatch.setattr(gradients, "rectified", seen)
-    both(network)
+    both(network, way)
     assert set(sizes) == {torch.Size((3, 6, 4, 4))}
 
 
-def test_what_nobody_reads_costs_nothing_and_what_all_read_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@WAYS
+def test_what_nobody_reads_costs_nothing_and_what_all_read_is_done_once(
+    way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[Tensor] = []
     real = gradients.rectified
     monkeypatch.setattr(gradients, "rectified", lambda values: calls.append(values) or real(values))
-    both(added_to_itself)
+    both(added_to_itself, way)
     assert len(calls) == 2
 
 
-def test_the_images_themselves_never_wait() -> None:
+@WAYS
+def test_the_images_themselves_never_wait(way: Way) -> None:
     """They outlive the pass."""
     images = torch.randn(2, 2, 8, 8)
-    with precision.half(CPU):
+    with way():
         active = F.relu(images)
         FIRST(active)
     assert torch.equal(active, images.relu())

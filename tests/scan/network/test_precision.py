@@ -172,6 +172,63 @@ def test_evidence_is_exact_and_only_the_search_is_not(instructions: None) -> Non
     assert 0 < (exact - faster).abs().max() < 0.1 * exact.abs().max()
 
 
+class Shortens(nn.Module):
+    """Notes whether a rectifier has been done when the next layer may look at it."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers).requires_grad_(False)
+        self.done: list[bool] = []
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        for layer in self.layers:
+            given = layer(given)
+            self.done.append("_rectified_later" not in vars(given))
+        return given
+
+
+def test_in_float32_the_search_takes_the_shorter_ways_and_evidence_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_instructions", lambda _: False)
+    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 49, 10)
+    network = Shortens(*layers)
+    subject = Subject(digits.loaded(network), SPEC, 10, CPU)
+    assert subject.shortened
+    assert not subject.halved
+    network.done.clear()
+    faster = subject.leading(images())
+    assert network.done == [True, False, True, True, True]
+    network.done.clear()
+    assert torch.equal(subject.logits(images()), faster)
+    assert all(network.done)
+
+
+class Nosy(nn.Module):
+    """Looks at the memory of what is rectified, past torch's own operators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 10, 3).requires_grad_(False)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        active = torch.relu(self.convolution(given))
+        with torch._C.DisableTorchFunction():
+            return active.mean(dim=(2, 3))
+
+
+def test_a_network_that_notices_is_searched_as_it_is() -> None:
+    subject = Subject(digits.loaded(Nosy()), SPEC, 10, CPU)
+    assert not subject.shortened
+
+
+def test_a_network_without_convolutions_or_with_attention_is_not_shortened() -> None:
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(256, 10))
+    attending = nn.Sequential(nn.Conv2d(1, 8, 4, 4), nn.Flatten(2), nn.LayerNorm(16), nn.Flatten(), nn.Linear(128, 10))
+    for network in (linear, attending):
+        assert not Subject(digits.loaded(network.requires_grad_(False)), SPEC, 10, CPU).shortened
+
+
 def test_where_it_does_not_pay_both_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_instructions", lambda _: False)
     subject = Subject(digits.loaded(digits.trained()), SPEC, 10, CPU)
