@@ -3,8 +3,9 @@
     python -m benchmarks.fuzz [--seconds N] [--target NAME] [--engine atheris|bytes] [--out FILE]
 
 Each target runs in a process of its own. With atheris installed (`pip install atheris`, an optional tool) libFuzzer
-looks for inputs that reach new code; without it bytes of sound seeds are changed at random. An input that raises
-anything else, takes longer than a second or makes the process grow beyond its limit is a finding, and is kept.
+looks for inputs that reach new code; without it sound seeds are changed at random. An input that raises anything else,
+takes longer than a second or makes the process grow beyond its limit is a finding, and is kept; so is a graph of which
+the gate and PyTorch make two different networks.
 """
 
 from __future__ import annotations
@@ -20,16 +21,12 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from backdoor_gate.errors import GateError
 from benchmarks.circumstances import RESULTS, ROOT, circumstances
-from benchmarks.fuzz_targets import TARGETS, Target
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from benchmarks.fuzz_targets import TARGETS, Target, change_bytes
 
 OUT = RESULTS / "fuzz.json"
 SEED = 0
@@ -41,7 +38,7 @@ SLOW = 1.0
 MEMORY = 3 << 30
 """Bytes that a process may have resident, torch included."""
 LONGEST = 1 << 16
-INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b'"', b"{", b"}", b"[", b"&a", b"*a", b"!", b"NaN", b"1e999", b"-1")
+"""Bytes of an input, or as many as the longest seed has, twice."""
 
 
 @dataclass
@@ -68,14 +65,14 @@ class Judge:
     """
 
     def __init__(self, target: Target, count: Count, written: Path) -> None:
-        self._target, self.count, self._written = target, count, written
+        self.target, self.count, self._written = target, count, written
         self._started = self._told = 0.0
 
     def __call__(self, data: bytes) -> None:
         """Try one input."""
         began, fault = time.monotonic(), ""
         try:
-            self._target.feed(data)
+            self.target.feed(data)
         except GateError as error:
             self.count.refused += 1
             fault = "" if str(error).isprintable() else "message is not printable"
@@ -101,40 +98,37 @@ class Judge:
     def _keep(self, data: bytes, fault: str) -> None:
         self.count.findings += 1
         KEPT.mkdir(parents=True, exist_ok=True)
-        path = KEPT / f"{self._target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
+        path = KEPT / f"{self.target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
         path.write_bytes(data)
         print(f"{path.name}: {fault[:200]!a}", file=sys.stderr)
 
 
-def changed(seeds: list[bytes], rng: random.Random) -> Iterator[bytes]:
-    """Yield seeds with a few bytes replaced, inserted, repeated or cut, without end."""
-    while True:
-        data = bytearray(rng.choice(seeds))
-        for _ in range(rng.randint(1, 5)):
-            at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 1, 2, 4, 8, 64))
-            piece = rng.choice((bytes(data[at : at + length]), rng.randbytes(length), rng.choice(INTERESTING)))
-            data[at : at + rng.choice((0, length, len(piece)))] = piece
-        yield bytes(data[:LONGEST])
+def longest(seeds: list[bytes]) -> int:
+    """Return how many bytes an input has at most."""
+    return max(LONGEST, 2 * max(map(len, seeds)))
 
 
 def run_bytes(judge: Judge, seeds: list[bytes], seconds: int) -> None:
     """Feed changed seeds."""
-    end = time.monotonic() + seconds
-    for data in changed(seeds, random.Random(SEED)):
-        if time.monotonic() > end:
-            return
-        judge(data)
+    end, rng = time.monotonic() + seconds, random.Random(SEED)
+    while time.monotonic() < end:
+        judge(judge.target.change(rng.choice(seeds), rng)[: longest(seeds)])
 
 
 def run_atheris(judge: Judge, seeds: list[bytes], seconds: int) -> None:
-    """Let libFuzzer choose the inputs; it ends the process."""
+    """Let libFuzzer choose the inputs, or which one to change; it ends the process."""
     import atheris  # noqa: PLC0415
+
+    def change(data: bytes, most: int, seed: int) -> bytes:
+        return judge.target.change(bytes(data), random.Random(seed))[:most]
+
+    own = {} if judge.target.change is change_bytes else {"custom_mutator": change}
 
     corpus = tempfile.mkdtemp(prefix="fuzz-corpus-")
     for index, seed in enumerate(seeds):
         Path(corpus, str(index)).write_bytes(seed)
-    options = (f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-rss_limit_mb=0", "-verbosity=0")
-    atheris.Setup([sys.argv[0], corpus, *options], judge)
+    options = (f"-max_total_time={seconds}", f"-max_len={longest(seeds)}", "-rss_limit_mb=0", "-verbosity=0")
+    atheris.Setup([sys.argv[0], corpus, *options], judge, **own)
     atheris.Fuzz()
 
 

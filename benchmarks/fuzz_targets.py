@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backdoor_gate.records import Architecture
+from benchmarks import fuzz_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
+INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b'"', b"{", b"}", b"[", b"&a", b"*a", b"!", b"NaN", b"1e999", b"-1")
 FORMATS = ("safetensors", "state_dict", "pt2")
 NONCE = "0" * 32
 REPORTED = "a failure"
@@ -33,6 +36,16 @@ signature:
 """
 
 
+def change_bytes(data: bytes, rng: Random) -> bytes:
+    """Return an input with a few bytes replaced, inserted, repeated or cut."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 5)):
+        at, length = rng.randrange(len(changed) + 1), rng.choice((0, 1, 1, 2, 4, 8, 64))
+        piece = rng.choice((bytes(changed[at : at + length]), rng.randbytes(length), rng.choice(INTERESTING)))
+        changed[at : at + rng.choice((0, length, len(piece)))] = piece
+    return bytes(changed)
+
+
 @dataclass(frozen=True)
 class Target:
     """One kind of input.
@@ -42,12 +55,14 @@ class Target:
         modules: the parser's, imported before anything else where they are to be watched.
         feed: reads one input; raises GateError where it refuses it.
         seeds: makes sound inputs.
+        change: makes another input of one.
     """
 
     name: str
     modules: tuple[str, ...]
     feed: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
+    change: Callable[[bytes, Random], bytes] = change_bytes
 
     def prepare(self) -> None:
         """Import the parser."""
@@ -237,6 +252,7 @@ ALL = (
         as_member("model.pt2", "models/"),
         lambda: [members("model.pt2")[inside("model.pt2", "models/")]],
     ),
+    Target("graph", LOADING, fuzz_graphs.feed, fuzz_graphs.graphs, fuzz_graphs.change),
     Target("mlmodel", ("backdoor_gate.sources.mlmodel",), mlmodel, lambda: [MLMODEL.encode()]),
     Target("policy", ("backdoor_gate.policy.load",), policy, shipped_policies),
     Target("wire", ("backdoor_gate.worker.listener",), wire, conversation),

@@ -425,6 +425,23 @@ def test_growing_integers_end_early(sound: bytes, root: Path) -> None:
         load(root, FORMATS, None, CLASSES).network(torch.rand(2, 3, 16, 16))
 
 
+@pytest.mark.parametrize("axis", [{"as_int": 4}, {"as_int": -5}, {"as_tensor": {"name": "x"}}, {"as_float": 1.0}])
+def test_a_size_along_no_axis_is_unmeasured(axis: Json, sound: bytes, root: Path) -> None:
+    def change(program: Json) -> None:
+        images = {"name": "self", "arg": {"as_tensor": {"name": "x"}}, "kind": 1}
+        inputs, outputs = [images, {"name": "dim", "arg": axis, "kind": 1}], [{"as_sym_int": {"as_name": "n0"}}]
+        graph(program)["nodes"].insert(
+            0, {"target": "torch.ops.aten.sym_size.int", "inputs": inputs, "outputs": outputs}
+        )
+
+    (root / "model.pt2").write_bytes(with_program(sound, change))
+    model = load(root, FORMATS, None, CLASSES)
+    assert model.check is not None
+    model.check((3, 16, 16))  # nobody reads it
+    with pytest.raises(UnmeasuredError, match=r"sym_size.int failed"):
+        model.network(torch.rand(2, 3, 16, 16))
+
+
 @pytest.mark.parametrize("inputs", [2, 0])
 def test_other_than_one_batch_of_images_is_unmeasured(inputs: int, root: Path) -> None:
     class Pair(nn.Module):

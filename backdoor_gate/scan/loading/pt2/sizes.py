@@ -50,6 +50,8 @@ def size_of(step: Step, one: Tensor, place: Place) -> int | Count | Unknown:
     if step.label == "torch.ops.aten.sym_stride.int":
         return Unknown(step.label, by_steps=False)
     axis = step.arguments["dim"]
+    if not isinstance(axis, int) or not -one.dim() <= axis < one.dim():
+        return Unknown(step.label, by_steps=False)
     size = one.shape[axis]
     return Count(size) if axis % one.dim() == place.axis else size
 
