@@ -105,6 +105,14 @@ def add_checked_graph(program: Json) -> None:
     graph(program)["nodes"].append(check)
 
 
+def drop_another(program: Json) -> None:
+    """PyTorch goes on with `self`, the operator's own parameter."""
+    dropout = node(program, "dropout")
+    dropout["target"] = "torch.ops.aten.dropout_.default"
+    dropout["inputs"][0]["name"] = "self"
+    dropout["inputs"].append({"name": "input", "arg": {"as_tensor": {"name": "p_fc_bias"}}, "kind": 1})
+
+
 PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
     "operator of higher order": (set_target("torch.ops.higher_order.cond"), "operator not allowed: .*cond"),
     "custom operator": (set_target("torch.ops.mine.evil.default"), "operator not allowed: torch.ops.mine.evil.default"),
@@ -149,6 +157,8 @@ PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
         lambda p: node(p, "batch_norm")["inputs"][1].update(kind=2),
         "argument out of place: .*batch_norm",
     ),
+    "dropout of two values": (drop_another, "argument not known: torch.ops.aten.dropout_.default"),
+    "argument left out": (lambda p: node(p, "relu")["inputs"].clear(), "argument missing: .*relu"),
     "argument of no kind": (lambda p: node(p, "relu")["inputs"][0].update(kind=3), "argument out of place"),
     "graph with another output": (
         lambda p: graph(p)["outputs"].__setitem__(0, {"as_tensor": {"name": "relu"}}),

@@ -121,7 +121,7 @@ _LISTS = frozenset(kind for kind in _DECODERS if kind.endswith("s") and kind != 
 
 
 def check_binding(inputs: list[dict[str, Any]], parameters: list[Any], target: str, where: str) -> None:
-    """Refuse arguments that PyTorch's loader would give to other parameters than those that they name.
+    """Refuse arguments that PyTorch's loader would give to other parameters than those that they name, or to none.
 
     It hands on by position what says so, in the order of the parameters: such have to be the first of them.
 
@@ -132,9 +132,13 @@ def check_binding(inputs: list[dict[str, Any]], parameters: list[Any], target: s
         where: the file, for messages.
 
     Raises:
-        RefusedError: one would go elsewhere.
+        RefusedError: one would go elsewhere or nowhere, or one is missing.
     """
     kinds = {entry["name"]: entry.get("kind") for entry in inputs}
+    if kinds.keys() - {parameter.name for parameter in parameters}:
+        raise refused(f"argument not known: {shown(target)}", where)
+    if any(parameter.name not in kinds and not parameter.has_default_value() for parameter in parameters):
+        raise refused(f"argument missing: {shown(target)}", where)
     # Where nothing is said, what has no default is handed on by position.
     positional = [
         parameter.name in kinds

@@ -216,14 +216,12 @@ def _step(node: dict[str, Any], where: str) -> Step:
     if target in operators.INTEGER:
         return Step(target, operators.INTEGER[target], {}, tuple(arguments.values()), outputs, spread, None)
     overload = operators.resolve(target, where)
+    schema = {argument.name: argument for argument in overload._schema.arguments}
+    check_binding(inputs, overload._schema.arguments, target, where)
     check_evaluation(target, arguments, where)
     if target in operators.IDENTITY:
-        same = arguments.get("input", arguments.get("self"))
+        same = arguments[next(iter(schema))]
         return Step(target, _same, {}, (same,), outputs, spread, None, tuple(references(same)))
-    schema = {argument.name: argument for argument in overload._schema.arguments}
-    if arguments.keys() - schema.keys():
-        raise refused(f"argument not known: {shown(target)}", where)
-    check_binding(inputs, overload._schema.arguments, target, where)
     written = [arguments.get(name) for name, argument in schema.items() if argument.is_write]
     writes = [value.name for value in written if isinstance(value, Ref)]
     if len(writes) != len(written):
