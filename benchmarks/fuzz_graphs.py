@@ -11,6 +11,7 @@ import io
 import json
 import tempfile
 import zipfile
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ _OVERLOADS = {
         "alias",
         "copy_",
         "dropout",
+        "dropout_",
         "lift_fresh_copy",
         "zeros_like",
         "ones_like",
@@ -74,8 +76,13 @@ OPERATORS = tuple(f"torch.ops.aten.{name}.{overload}" for overload, names in _OV
 WITHIN = 0.75
 """Share of changes that are of a graph and its signature, not of what is written beside them."""
 
+REARRANGED = 0.3
+"""Share of changes to a list's item that are of its place."""
+
 Way = tuple[str | int, ...]
 """The keys on the way to a field."""
+
+Field = tuple[Way, Any]
 
 
 class TwinsDifferError(AssertionError):
@@ -198,37 +205,49 @@ def _change(document: Any, rng: random.Random) -> None:
     fields = list(_fields(document))
     path, value = rng.choice(fields)
     parent = _at(document, path[:-1])
+    if isinstance(parent, list) and rng.random() < REARRANGED:
+        _rearrange(parent, int(path[-1]), fields, rng)
+    else:
+        _replace(parent, path, value, fields, rng)
+
+
+def _replace(parent: Any, path: Way, value: Any, fields: list[Field], rng: random.Random) -> None:
+    """Put something else in a field's place, or drop it."""
+    key = path[-1]
     alike = [other for place, other in fields if _alike(path, place) and type(other) is type(value) and other != value]
     if alike and rng.random() < 0.5:
-        parent[path[-1]] = json.loads(json.dumps(rng.choice(alike)))
+        parent[key] = deepcopy(rng.choice(alike))
     elif isinstance(value, bool):
-        parent[path[-1]] = not value
+        parent[key] = not value
     elif isinstance(value, int | float):
-        parent[path[-1]] = rng.choice((*NUMBERS, value + 1, value - 1))
+        parent[key] = rng.choice((*NUMBERS, value + 1, value - 1))
     elif isinstance(value, str):
         names = [other for _, other in fields if isinstance(other, str)]
-        parent[path[-1]] = rng.choice(OPERATORS if "torch.ops" in value else (*names, value + "_1", ""))
-    elif isinstance(parent, list):
-        _rearrange(parent, int(path[-1]), rng)
-    elif rng.random() < 0.5:
-        del parent[path[-1]]
+        parent[key] = rng.choice(OPERATORS if "torch.ops" in value else (*names, value + "_1", ""))
+    elif isinstance(parent, dict) and rng.random() < 0.5:
+        del parent[key]
     else:
-        parent[path[-1]] = rng.choice((None, True, 0, 0.5, "x", [], {}))
+        parent[key] = rng.choice((None, True, 0, 0.5, "x", [], {}))
 
 
-def _rearrange(items: list[Any], at: int, rng: random.Random) -> None:
-    """Drop an item, repeat it, or let it change places with another."""
+def _rearrange(items: list[Any], at: int, fields: list[Field], rng: random.Random) -> None:
+    """Drop an item, repeat it with another name or value, or let it change places with another."""
     other = rng.randrange(len(items))
     match rng.randrange(3):
         case 0:
             del items[at]
         case 1:
-            items.insert(other, json.loads(json.dumps(items[at])))
+            again = deepcopy(items[at])
+            items.insert(other, again)
+            within = list(_fields(again)) if isinstance(again, dict | list) else []
+            if within:
+                path, value = rng.choice(within)
+                _replace(_at(again, path[:-1]), path, value, fields, rng)
         case _:
             items[at], items[other] = items[other], items[at]
 
 
-def _fields(document: Any, path: Way = ()) -> Iterator[tuple[Way, Any]]:
+def _fields(document: Any, path: Way = ()) -> Iterator[Field]:
     """Yield every field below a document with the way to it."""
     items = document.items() if isinstance(document, dict) else enumerate(document)
     for key, value in items:
