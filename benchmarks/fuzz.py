@@ -33,8 +33,6 @@ SEED = 0
 """Of the changes at random; libFuzzer draws its own."""
 KEPT = ROOT / "benchmarks" / "work" / "fuzz"
 """Inputs that are findings."""
-SLOW = 1.0
-"""Seconds that one input may take."""
 MEMORY = 3 << 30
 """Bytes that a process may have resident, torch included."""
 LONGEST = 1 << 16
@@ -84,7 +82,7 @@ class Judge:
         count.inputs += 1
         count.slowest = max(count.slowest, round(now - began, 3))
         count.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        if fault or now - began > SLOW or count.peak_mib << 20 > MEMORY:
+        if fault or now - began > self.target.slow or count.peak_mib << 20 > MEMORY:
             self._keep(data, fault or f"{now - began:.1f} s, {count.peak_mib} MiB")
         if now - self._told > 1:
             self._told = now

@@ -27,6 +27,8 @@ SHAPE = (1, 8, 8)
 BATCHES = 1, 3, 4
 """Images that both are asked about at once."""
 TOLERANCE = 1e-3
+SLOW = 30.0
+"""Seconds that one input may take: most of them are PyTorch's."""
 NUMBERS = (0, 1, 2, 3, -1, 7, 100, 2**31, 2**63 - 1, 0.0, 0.5, -1.0, 1e-5, 1e30, "Infinity", "NaN")
 _OVERLOADS = {
     "Tensor": ("add", "add_", "sub", "mul", "mul_", "div", "slice"),

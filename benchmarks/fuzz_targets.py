@@ -56,6 +56,7 @@ class Target:
         feed: reads one input; raises GateError where it refuses it.
         seeds: makes sound inputs.
         change: makes another input of one.
+        slow: seconds that one input may take.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Target:
     feed: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
     change: Callable[[bytes, Random], bytes] = change_bytes
+    slow: float = 1.0
 
     def prepare(self) -> None:
         """Import the parser."""
@@ -252,7 +254,7 @@ ALL = (
         as_member("model.pt2", "models/"),
         lambda: [members("model.pt2")[inside("model.pt2", "models/")]],
     ),
-    Target("graph", LOADING, fuzz_graphs.feed, fuzz_graphs.graphs, fuzz_graphs.change),
+    Target("graph", LOADING, fuzz_graphs.feed, fuzz_graphs.graphs, fuzz_graphs.change, fuzz_graphs.SLOW),
     Target("mlmodel", ("backdoor_gate.sources.mlmodel",), mlmodel, lambda: [MLMODEL.encode()]),
     Target("policy", ("backdoor_gate.policy.load",), policy, shipped_policies),
     Target("wire", ("backdoor_gate.worker.listener",), wire, conversation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 from typing import TYPE_CHECKING
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 MAX_TENSORS = 50_000
 """Tensors in one model; a large vision network has a few thousand."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+_OF_GENERATED_CODE = frozenset(
+    {*dir(builtins), "self", "inf", "nan", "torch", "device", "pytree", "fx_pytree", "NoneType"}
+    | {"math", "operator", "_operator", "builtins", "typing"}
+) - {"input"}
+"""Where images are called `inf`, infinity in the graph is the images in its code. `input` is what many call theirs, and
+nothing that such code uses."""
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]{0,255}")
 
 
@@ -24,8 +31,9 @@ def shown(text: str, limit: int = 80) -> str:
 
 
 def is_identifier(text: object) -> bool:
-    """Tell whether a text is a plain Python name."""
-    return isinstance(text, str) and bool(_IDENTIFIER.fullmatch(text)) and not keyword.iskeyword(text)
+    """Tell whether a text is a plain Python name, and none that the code PyTorch makes of a graph has a use for."""
+    plain = isinstance(text, str) and bool(_IDENTIFIER.fullmatch(text)) and not keyword.iskeyword(text)
+    return plain and text not in _OF_GENERATED_CODE
 
 
 def check_tensor_names(names: Collection[str], where: str) -> None:

@@ -113,6 +113,16 @@ def drop_another(program: Json) -> None:
     dropout["inputs"].append({"name": "input", "arg": {"as_tensor": {"name": "p_fc_bias"}}, "kind": 1})
 
 
+def name_images(name: str) -> Callable[[Json], None]:
+    """PyTorch writes infinity as `inf` in the code that it makes of a graph."""
+
+    def change(program: Json) -> None:
+        renamed = json.loads(json.dumps(program["graph_module"]).replace('"x"', json.dumps(name)))
+        program["graph_module"].update(renamed)
+
+    return change
+
+
 PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
     "operator of higher order": (set_target("torch.ops.higher_order.cond"), "operator not allowed: .*cond"),
     "custom operator": (set_target("torch.ops.mine.evil.default"), "operator not allowed: torch.ops.mine.evil.default"),
@@ -158,6 +168,9 @@ PROGRAMS: dict[str, tuple[Callable[[Json], None], str]] = {
         "argument out of place: .*batch_norm",
     ),
     "dropout of two values": (drop_another, "argument not known: torch.ops.aten.dropout_.default"),
+    "images called infinity": (name_images("inf"), "not a plain name|name that is none"),
+    "images called as a function": (name_images("max"), "not a plain name|name that is none"),
+    "images called as the network": (name_images("self"), "not a plain name|name that is none"),
     "argument left out": (lambda p: node(p, "relu")["inputs"].clear(), "argument missing: .*relu"),
     "argument of no kind": (lambda p: node(p, "relu")["inputs"][0].update(kind=3), "argument out of place"),
     "graph with another output": (
