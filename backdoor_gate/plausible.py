@@ -1,12 +1,16 @@
-"""The strongest trigger that anybody would plant, for each kind: scan and verdict agree on it here.
+"""What a trigger must be to count: how often it works, and how strong at most. Scan and verdict agree on it here.
 
-A stronger one counts for nothing in the verdict, so a scan does not look at it twice. Strengths are in the detector's
-unit, see `catalogue`.
+What is stronger than anybody would plant counts for nothing in the verdict, so a scan does not look at it twice.
+Strengths are in the detector's unit, see `catalogue`.
 """
 
 from __future__ import annotations
 
 import math
+
+WORKING_SUCCESS = 0.85
+"""Share of the images that a trigger must send to its class before it counts as one: of those it was optimised on, and
+of those held out."""
 
 STRONGEST = {
     "neural_cleanse": 0.02,
@@ -19,6 +23,7 @@ STRONGEST = {
     "pair_spectral": 0.25,
     "pair_warp": 2.0,
 }
+"""Of each kind."""
 
 WITHOUT_CLEAN_IMAGES = {
     "neural_cleanse": 0.02,

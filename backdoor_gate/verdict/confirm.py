@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.records import Measured
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     Way = tuple[int | None, int]
     """Source, None for all other classes, and target."""
-
-WORKING_SUCCESS = 0.85
-"""Share of held-out images that a trigger must send to its class before it counts as one."""
 
 STRONGER = 1.5
 """Factor by which the trigger may come out stronger the second time: the first was chosen as the weakest of many, and

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.records import Measured, Status
 from backdoor_gate.verdict.comparison import unnatural
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS, at_second_sight
+from backdoor_gate.verdict.confirm import at_second_sight
 from backdoor_gate.verdict.limits import Excess
 from backdoor_gate.verdict.scales import SUPPORTING, SUPPORTS, scale_of
 from backdoor_gate.verdict.statistics import TINY, log_ratio, runner_up

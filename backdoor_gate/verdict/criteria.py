@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backdoor_gate.catalogue import BY_NAME, Side
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.verdict.comparison import compared, ordinary
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS
 from backdoor_gate.verdict.limits import Excess, large_excesses, small_excesses
 from backdoor_gate.verdict.scales import scale_of
 from backdoor_gate.verdict.statistics import LEAST_SPREAD, critical_value, log_ratio, logarithm, outlier

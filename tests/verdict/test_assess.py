@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backdoor_gate.catalogue import BY_NAME
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.records import Cost, DetectorResult, Evidence, Inconclusive, Measured, NotApplicable, Status
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS
 from backdoor_gate.verdict.limits import large_excesses, small_excesses
 from backdoor_gate.verdict.scales import PAIR_SCALES, SCALES
 

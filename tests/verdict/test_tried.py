@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from evidence import CLEAN, PLANTED, TRIED, clean, judgement, planted, scan_of, with_values
 
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.records import DetectorResult, Measured, Verdict
 from backdoor_gate.trigger_facts import Means
 from backdoor_gate.verdict.assess import assess
-from backdoor_gate.verdict.confirm import WORKING_SUCCESS
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.scales import SCALES
 from backdoor_gate.verdict.scores import detector_score

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from backdoor_gate.plausible import WORKING_SUCCESS
 from backdoor_gate.scan.triggers.images import Images, members
 
 if TYPE_CHECKING:
@@ -22,11 +23,8 @@ Logits = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) → logits (B, K)."""
 
 REQUIRED_SUCCESS = 0.95
-"""Success rate on the optimisation images at which strengths are compared. Above the 0.85 that a verdict asks for on
-held-out images, since a trigger always does a little worse on images that it has not seen."""
-
-LEAST_SUCCESS = 0.85
-"""Below this on the optimisation images a trigger does not work at all; a verdict asks for as much on held-out ones."""
+"""Success rate on the optimisation images at which strengths are compared. Above WORKING_SUCCESS, since a trigger
+always does a little worse on images that it has not seen."""
 
 WEAKEST, STRONGEST = 0.64, 2.44
 """Multiples of the optimised strength between which the crossing is searched. A warp twice as strong often fails."""
@@ -114,7 +112,7 @@ def settle(
     between the last two by interpolation.
 
     Returns:
-        The scaled triggers, and (A,) bool: whether any multiple reached LEAST_SUCCESS. Where none did, the trigger is
+        The scaled triggers, and (A,) bool: whether any multiple reached WORKING_SUCCESS. Where none did, the trigger is
         returned as it came; where none reached REQUIRED_SUCCESS, it is scaled to the best success found.
     """
     as_it_came = torch.zeros(len(arms), device=arms.target.device)
@@ -129,7 +127,7 @@ def settle(
         further = torch.where(at < UPWARDS[0], UPWARDS[0], UPWARDS[1])
         at = torch.where(upwards, further, (low + high) / 2)
     low, high, share = _crossing(torch.stack(tried), torch.stack(rates))
-    works = torch.stack(rates).amax(dim=0) >= LEAST_SUCCESS
+    works = torch.stack(rates).amax(dim=0) >= WORKING_SUCCESS
     return family.scaled(parameters, torch.where(works, torch.lerp(low, high, share), as_it_came).exp()), works
 
 
