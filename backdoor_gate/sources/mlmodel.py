@@ -39,14 +39,12 @@ class MLmodel:
     """What an acceptable MLmodel file declares.
 
     Attributes:
-        flavors: names of all flavors, sorted; `pytorch` is among them.
         data: POSIX path of the existing folder from which MLflow loads, relative to the model's root; the same for all
             flavors.
         serialization: `pt2`, `pickle` (TorchScript too), or None where the data folder holds weights of another format.
         signature: the declared input and output; a part that is not exactly one tensor is None.
     """
 
-    flavors: tuple[str, ...]
     data: str
     serialization: str | None
     signature: Signature | None
@@ -77,7 +75,7 @@ def read_mlmodel(root: Path) -> MLmodel | None:
     _refuse_code(document, flavors)
     _refuse_other_flavors(flavors)
     folder = _data_folder(root, flavors)
-    return MLmodel(tuple(sorted(flavors)), folder, _serialization(root, folder), _signature(document))
+    return MLmodel(folder, _serialization(root, folder), _signature(document))
 
 
 def pickled_error() -> RefusedError:

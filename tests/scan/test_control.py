@@ -115,10 +115,10 @@ def test_the_candidates_own_answers_make_none() -> None:
     assert control_of(subject, probes.from_clean(digits.clean_images(), seed=0, labelled=False), 0) is None
     assert control_of(subject, synthetic(subject, seed=0), 0) is None
     clean = digits.clean_images()
-    labelled, facts = session.prepare(subject, CleanImages(clean.images, clean.labels, len(clean), ""), 0)
+    labelled, facts = session.prepare(subject, CleanImages(clean.images, clean.labels), 0)
     assert labelled.labelled
     assert facts.accuracy is not None
-    unlabelled, facts = session.prepare(subject, CleanImages(clean.images, None, len(clean), ""), 0)
+    unlabelled, facts = session.prepare(subject, CleanImages(clean.images, None), 0)
     assert not unlabelled.labelled
     assert facts.accuracy is None
 

@@ -134,7 +134,7 @@ def clean(channels: int) -> CleanImages | None:
     """Return digits of one colour, or in three at once; of no channels, none."""
     images, labels = digits.clean_images()[:120].images, digits.clean_images()[:120].labels
     shares = torch.tensor(COLOURS if channels == 3 else [1.0])[:, None, None]
-    return CleanImages(images * shares, labels, 120, "kept") if channels else None
+    return CleanImages(images * shares, labels) if channels else None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ ARMS = {
 
 @pytest.mark.parametrize("halved", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("arms", ARMS.values(), ids=ARMS)
-@pytest.mark.parametrize("kind", FAMILIES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", FAMILIES, ids=lambda kind: kind.__name__)
 def test_no_step_of_a_search_waits(
     kind: type[TriggerFamily], arms: Arms, halved: bool, elsewhere: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

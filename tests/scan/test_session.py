@@ -47,7 +47,7 @@ def subject() -> Subject:
 
 def clean(count: int, *, labelled: bool = True) -> CleanImages:
     images = digits.clean_images()[:count]
-    return CleanImages(images.images, images.labels if labelled else None, count, "kept")
+    return CleanImages(images.images, images.labels if labelled else None)
 
 
 def test_evidence_comes_in_the_order_of_the_job() -> None:

@@ -59,7 +59,7 @@ def refusal(root: Path, text: str | bytes) -> str:
 
 def test_what_mlflow_writes(root: Path) -> None:
     signature = Signature(TensorSignature((-1, 1, 4, 4), "float32"), TensorSignature((-1, 3), "float32"))
-    assert read(root, GOOD) == MLmodel(("python_function", "pytorch"), "data", "pt2", signature)
+    assert read(root, GOOD) == MLmodel("data", "pt2", signature)
 
 
 def test_what_this_mlflow_writes(local_store: Store) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_is_read_only_elsewhere_is_refused(root: Path, name: str) ->
 
 
 def test_a_model_of_one_flavor(root: Path) -> None:
-    assert read(root, "flavors:\n  pytorch: {model_data: data}\n") == MLmodel(("pytorch",), "data", "pt2", None)
+    assert read(root, "flavors:\n  pytorch: {model_data: data}\n") == MLmodel("data", "pt2", None)
 
 
 REFUSED = {

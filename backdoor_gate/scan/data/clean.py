@@ -52,14 +52,10 @@ class CleanImages:
     Attributes:
         images: (N, C, H, W) float32 in the model's input range.
         labels: (N,) int64; None where the file has none.
-        available: images there were before the sample was taken.
-        scaling: how the values came into the range, in words.
     """
 
     images: Tensor
     labels: Tensor | None
-    available: int
-    scaling: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,10 +88,10 @@ def load_clean(path: Path, declared: Declared, *, max_images: int | None, seed: 
         UsageError: nothing there, unreadable, not numbers in the range, or not what the policy declares.
     """
     stored = read_clean(path, declared, max_images=max_images, seed=seed)
-    scaled, scaling = _scaled(stored.images, declared.low, declared.high, path)
+    scaled = _scaled(stored.images, declared.low, declared.high, path)
     tensor = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
     labels = None if stored.labels is None else torch.from_numpy(stored.labels)
-    return CleanImages(tensor, labels, stored.available, scaling)
+    return CleanImages(tensor, labels)
 
 
 def read_clean(path: Path, declared: Declared, *, max_images: int | None, seed: int) -> StoredImages:
@@ -234,14 +230,14 @@ def _labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _scaled(images: NDArray[Any], low: float, high: float, path: Path) -> tuple[NDArray[Any], str]:
+def _scaled(images: NDArray[Any], low: float, high: float, path: Path) -> NDArray[Any]:
     if images.dtype == np.uint8:
-        return images.astype(np.float32) * ((high - low) / 255) + low, f"uint8 0..255 scaled to [{low:g}, {high:g}]"
+        return images.astype(np.float32) * ((high - low) / 255) + low
     slack = _TOLERANCE * (high - low)
     if images.min() < low - slack or images.max() > high + slack:
         hint = "scale them, or set model.input.range; give normalisation as model.input.normalize"
         raise _fault(f"values {images.min():g}..{images.max():g} outside the range [{low:g}, {high:g}]", path, hint)
-    return images.clip(low, high), f"floats in [{low:g}, {high:g}] kept"
+    return images.clip(low, high)
 
 
 # --------------------------------------------------------------------------------------------------- image tree

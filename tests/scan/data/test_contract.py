@@ -90,7 +90,7 @@ def test_range_and_normalisation_are_the_policys() -> None:
 
 def clean(count: int, *, labelled: bool = True) -> CleanImages:
     images = digits.clean_images()[:count]
-    return CleanImages(images.images, images.labels if labelled else None, count, "kept")
+    return CleanImages(images.images, images.labels if labelled else None)
 
 
 def test_what_the_data_says_of_the_model() -> None:

@@ -28,7 +28,7 @@ ROUNDING = 1e-5
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.__name__)
 def kind(request: pytest.FixtureRequest) -> type[TriggerFamily]:
     """Each family in turn."""
     found: type[TriggerFamily] = request.param
@@ -67,7 +67,7 @@ def test_apply_keeps_shape_and_range(kind: type[TriggerFamily], spec: InputSpec,
 
 
 @given(seed=st.integers(0, 2**31), spread=st.floats(0, 30), name=st.sampled_from(sorted(SPECS)))
-@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.__name__)
 def test_any_parameters_keep_the_range(kind: type[TriggerFamily], seed: int, spread: float, name: str) -> None:
     spec = SPECS[name]
     family = kind(spec)

@@ -22,7 +22,7 @@ def blank(count: int, size: int) -> Images:
     return Images(torch.full((count, 1, size, size), 0.5), torch.zeros(count, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.__name__)
 def test_it_grows_linearly_with_the_batch(kind: type[TriggerFamily], device: torch.device) -> None:
     family, network = kind(InputSpec((1, 12, 12))), small(12).to(device)
     held = [_saved_bytes(network, family, blank(count, 12).to(device)) for count in (1, 2, 3, 9)]
@@ -46,7 +46,7 @@ def test_it_leaves_the_weights_out() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("kind", FAMILIES, ids=lambda family: family.__name__)
 def test_it_is_near_the_peak_of_a_real_step(kind: type[TriggerFamily]) -> None:
     cuda = torch.device("cuda")
     family, network, images = kind(InputSpec((1, 64, 64))), small(64, 64).to(cuda), blank(32, 64).to(cuda)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backdoor_gate.scan.triggers.arms import Arms
 
 
-@pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
+@pytest.fixture(params=FAMILIES, ids=lambda family: family.__name__)
 def family(request: pytest.FixtureRequest) -> TriggerFamily:
     """Each family in turn, for the digits."""
     found: TriggerFamily = request.param(SPEC)

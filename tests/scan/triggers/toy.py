@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class Brightness:
     """x' = x + a, unbounded; strength a."""
 
-    name: ClassVar[str] = "brightness"
-    unit: ClassVar[str] = "brightness"
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
 

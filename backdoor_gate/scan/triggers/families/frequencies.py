@@ -35,8 +35,6 @@ class Frequencies(Additive):
     coefficients of the cosine transform).
     """
 
-    name: ClassVar[str] = "frequencies"
-    unit: ClassVar[str] = "sum of amplitudes / input range"
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
 

@@ -57,8 +57,6 @@ class Generated:
     Source of the attack: input-aware backdoors, Nguyen and Tran, NeurIPS 2020, whose generator is larger.
     """
 
-    name: ClassVar[str] = "generated"
-    unit: ClassVar[str] = "RMS change / input range"
     learning_rate: ClassVar[float] = 0.05
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
 

@@ -41,8 +41,6 @@ def per_arm(images: Tensor) -> Tensor:
 class TriggerFamily(Protocol):
     """A kind of trigger, for images of one shape and range. Holds no state of an optimisation."""
 
-    name: ClassVar[str]
-    unit: ClassVar[str]
     learning_rate: ClassVar[float]
     schedule: ClassVar[ScheduleSettings]
 

@@ -21,8 +21,6 @@ class Patch:
     instead of a clamp, so that their gradients never vanish at a bound.
     """
 
-    name: ClassVar[str] = "patch"
-    unit: ClassVar[str] = "mask L1 / (H·W)"
     learning_rate: ClassVar[float] = 0.2
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=10.0, bar=0.9)
 

@@ -32,8 +32,6 @@ class Spectral(Additive):
     Amplitude ε and shape s are separate parameters: the penalty acts on one number and leaves the shape alone.
     """
 
-    name: ClassVar[str] = "spectral"
-    unit: ClassVar[str] = "L∞ / input range"
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
 

@@ -42,8 +42,6 @@ class Warp:
     Source of the attack: WaNet, Nguyen and Tran, ICLR 2021, section 3.2 (control grid, bicubic upsampling, clipping).
     """
 
-    name: ClassVar[str] = "warp"
-    unit: ClassVar[str] = "pixels of displacement"
     learning_rate: ClassVar[float] = 0.2
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=0.5)
 
