@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 POLICY_KEY = "model.architecture"
 _TARGET = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", re.ASCII)
 
+MODULES = (".py", ".pyc", ".so", ".pyd")
+"""How the files end that an import statement runs, on any system: source, bytecode without it, extension modules."""
 MAX_FILES = 20_000
-"""Python files and folders of an architecture. The largest packages of networks have some thousands."""
+"""Such files and folders of an architecture. The largest packages of networks have some thousands."""
 MAX_BYTES = 256 << 20
-"""Python source hashed for an architecture. The largest packages have some tens of MiB."""
+"""Code hashed for an architecture. The largest packages have some tens of MiB."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -38,9 +40,9 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def code_digest(target: str, search_path: Path | None) -> str:
-    """Return `sha256:<hex>` over the source files that define an architecture.
+    """Return `sha256:<hex>` over the files of code that define an architecture.
 
-    They are all Python files below the search path, where there is one, for it comes first in whatever is imported;
+    They are all modules below the search path, where there is one, for it comes first in whatever is imported;
     and, where the module is not found there, those of its top-level package, or the file of a module in no package.
     Hidden folders and `__pycache__` are left out: no import statement names them.
 
@@ -49,18 +51,18 @@ def code_digest(target: str, search_path: Path | None) -> str:
         search_path: folder that comes before the installed packages.
 
     Raises:
-        UsageError: there is no such module, it has no source, or there is more than the limits.
+        UsageError: there is no such module, it has no code, or there is more than the limits.
     """
     module, _ = split_target(target)
     try:
-        files = _sources(_find(module, search_path), search_path)
+        files = _code(_find(module, search_path), search_path)
         digest = hashlib.sha256()
         for name, content in sorted(_hashed(files)):
             digest.update(f"{name}\0{content}\n".encode())
     except OSError as error:
-        raise UsageError(f"cannot read the source of '{module}': {error.strerror}", where=POLICY_KEY) from error
+        raise UsageError(f"cannot read the code of '{module}': {error.strerror}", where=POLICY_KEY) from error
     if not files:
-        raise UsageError(f"'{module}' has no Python source", where=POLICY_KEY, hint="name a module written in Python")
+        raise UsageError(f"'{module}' has no code", where=POLICY_KEY, hint="name the module that builds the network")
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -84,15 +86,15 @@ def _find(module: str, search_path: Path | None) -> ModuleSpec:
     return found[0]
 
 
-def _sources(top: ModuleSpec, search_path: Path | None) -> list[tuple[str, Path]]:
-    """Return the source files that belong to a top-level module, each with the name it is hashed under."""
+def _code(top: ModuleSpec, search_path: Path | None) -> list[tuple[str, Path]]:
+    """Return the files of code that belong to a top-level module, each with the name it is hashed under."""
     own = _below([search_path]) if search_path else []
     if top.submodule_search_locations is not None:
         roots = [Path(location) for location in top.submodule_search_locations]
         outside = [root for root in roots if not (search_path and _is_within(root, search_path))]
         return own + _below(outside)
     origin = Path(top.origin or "")
-    if origin.suffix != ".py":
+    if not origin.name.endswith(MODULES):
         return []
     return own if search_path and _is_within(origin, search_path) else [*own, (origin.name, origin)]
 
@@ -103,7 +105,7 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def _below(roots: list[Path]) -> list[tuple[str, Path]]:
-    """Return the Python files below some folders, linked folders too, each with its path relative to its root.
+    """Return the modules below some folders, linked folders too, each with its path relative to its root.
 
     Raises:
         UsageError: there are more of them than the limit, or more folders.
@@ -116,13 +118,13 @@ def _below(roots: list[Path]) -> list[tuple[str, Path]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 path, name = folder / entry.name, f"{prefix}{entry.name}"
-                if entry.name.endswith(".py") and entry.is_file():
+                if entry.name.endswith(MODULES) and entry.is_file():
                     files.append((name, path))
                 elif entry.is_dir() and not entry.name.startswith(".") and entry.name != "__pycache__":
                     folders.append((path, f"{name}/"))
         visited += 1
         if visited + len(folders) + len(files) > MAX_FILES:
-            raise _too_much(f"more than {MAX_FILES:,} Python files and folders", roots[0])
+            raise _too_much(f"more than {MAX_FILES:,} modules and folders", roots[0])
     return files
 
 
@@ -139,7 +141,7 @@ def _hashed(files: list[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
             content = file.read(left + 1)
         left -= len(content)
         if left < 0:
-            raise _too_much(f"more than {MAX_BYTES >> 20} MiB of Python source", path.parent)
+            raise _too_much(f"more than {MAX_BYTES >> 20} MiB of code", path.parent)
         yield name, hashlib.sha256(content).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,9 @@ from backdoor_gate.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+SOURCES = ["helper.py", "single.py", "zoo/deep/parts.py", "layers/conv.py", "linked/conv.py"]
+COMPILED = ["fast.so", "zoo/ops.cpython-311-x86_64-linux-gnu.so", "layers/ops.pyd", "bare.pyc"]
+"""Modules that run without any source beside them."""
 BOMB = "raise RuntimeError('imported')\n"
 
 
@@ -53,7 +57,7 @@ def test_renaming_and_moving_bytes_between_files_counts(nets: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["single:build", "zoo.resnet:build", "safetensors.torch:load"])
-@pytest.mark.parametrize("changed", ["helper.py", "single.py", "zoo/deep/parts.py", "layers/conv.py", "linked/conv.py"])
+@pytest.mark.parametrize("changed", [*SOURCES, *COMPILED])
 def test_all_that_can_be_imported_from_the_search_path_counts(nets: Path, target: str, changed: str) -> None:
     (nets / "layers").mkdir()
     (nets.parent / "common").mkdir()
@@ -63,11 +67,19 @@ def test_all_that_can_be_imported_from_the_search_path_counts(nets: Path, target
     assert code_digest(target, nets) != before
 
 
-def test_what_is_no_source_does_not_count(nets: Path) -> None:
+def test_a_network_may_be_an_extension_module_alone(nets: Path) -> None:
+    suffix = EXTENSION_SUFFIXES[0]
+    (nets / f"native{suffix}").write_bytes(b"1")
+    before = code_digest("native:build", nets)
+    (nets / f"native{suffix}").write_bytes(b"2")
+    assert code_digest("native:build", nets) != before
+
+
+def test_what_is_no_module_does_not_count(nets: Path) -> None:
     before = code_digest("single:build", nets)
     for folder in (".git", ".venv/lib", "zoo/__pycache__", "data"):
         (nets / folder).mkdir(parents=True)
-    for name in ("weights.bin", ".git/hook.py", ".venv/lib/x.py", "zoo/__pycache__/x.py", "data/1.png"):
+    for name in ("weights.bin", "libm.so.6", ".git/hook.py", ".venv/lib/x.py", "zoo/__pycache__/x.py", "data/1.png"):
         (nets / name).write_bytes(b"1")
     (nets / "broken.py").symlink_to("nowhere")
     os.mkfifo(nets / "pipe.py")
@@ -77,8 +89,8 @@ def test_what_is_no_source_does_not_count(nets: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "least", "message"),
     [
-        ("MAX_FILES", 5, "more than 5 Python files and folders below"),
-        ("MAX_BYTES", 10, "more than 0 MiB of Python source"),
+        ("MAX_FILES", 5, "more than 5 modules and folders below"),
+        ("MAX_BYTES", 10, "more than 0 MiB of code"),
     ],
 )
 def test_there_is_an_end_to_what_is_read(
