@@ -19,7 +19,7 @@ def open_store(store_uri: str, tracking_uri: str | None = None) -> Any:
         tracking_uri: not needed; MLflow passes it to every store.
 
     Raises:
-        UsageError: the server's environment names no trusted key, or an unknown stage.
+        UsageError: the server's environment names no trusted key, no readable policy, or an unknown stage.
     """
     from backdoor_gate.enforcement.store import gated  # noqa: PLC0415
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backdoor_gate.enforcement import policies
 from backdoor_gate.errors import NotVerifiedError, UsageError
+from backdoor_gate.lifecycle import standing
 from backdoor_gate.mlflow_client import GATE_SAYS
 from backdoor_gate.publishers.attestation import checks
 from backdoor_gate.publishers.attestation.keys import load_public
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from backdoor_gate.candidate_facts import Registration
+    from backdoor_gate.enforcement.policies import NamedPolicy
     from backdoor_gate.publishers.attestation.keys import PublicKey
     from backdoor_gate.publishers.attestation.statement import Statement
 
@@ -43,11 +46,13 @@ class Rules:
         trusted: at least one key.
         aliases: as `folded` leaves them.
         stages: in lower case.
+        policies: of which one must have judged; without any, whichever did.
     """
 
     trusted: tuple[PublicKey, ...]
     aliases: frozenset[str]
     stages: frozenset[str]
+    policies: tuple[NamedPolicy, ...] = ()
 
     def covers_alias(self, alias: str) -> bool:
         """Whether an alias needs a statement: one that a database may take for an enforced one does, too."""
@@ -59,11 +64,12 @@ class Rules:
         """Whether a stage needs a statement."""
         return stage.lower() in self.stages
 
-    def check(self, resource: str, registered: Registration | None, tags: Mapping[str, str]) -> None:
+    def check(self, name: str, version: str, registered: Registration | None, tags: Mapping[str, str]) -> None:
         """Check that a version carries a signed, current PASS about itself. Bytes are not looked at.
 
         Args:
-            resource: the version, as `models:/digits/3`.
+            name: of the model.
+            version: its number.
             registered: which entry of the registry it is; None where that does not say.
             tags: all that it carries.
 
@@ -72,8 +78,10 @@ class Rules:
         """
         checks.check_verdict_tag(tags.get(VERDICT))
         statement, _ = checks.opened(tags.get(STATEMENT), self.trusted)
-        checks.check_origin(statement, resource)
+        checks.check_origin(statement, f"models:/{name}/{version}")
         checks.check_registration(statement, registered)
+        policies.check_judged(statement, name, self.policies)
+        standing.check_pack(statement)
         checks.check_current(statement, tags.get(VERDICT), datetime.now(UTC))
 
     def check_replacement(self, registered: Registration | None, held: str | None, given: str | None) -> None:
@@ -116,7 +124,7 @@ def from_environment() -> Rules:
     """Return what this server's environment asks for.
 
     Raises:
-        UsageError: no trusted key is named or one cannot be read, or a stage is none.
+        UsageError: no trusted key is named, a key or a policy cannot be read, or a stage is none.
     """
     paths = [path for path in os.environ.get(TRUSTED, "").split(os.pathsep) if path]
     if not paths:
@@ -127,7 +135,7 @@ def from_environment() -> Rules:
         raise UsageError(f"no such stage: {unknown[0]!a:.40}", where=STAGES, hint="write Production or Staging")
     trusted = tuple(load_public(Path(path)) for path in paths)
     aliases = frozenset(map(folded, _listed(ALIASES, DEFAULT_ALIASES)))
-    return Rules(trusted, aliases, stages)
+    return Rules(trusted, aliases, stages, policies.from_environment())
 
 
 def folded(alias: str) -> str:

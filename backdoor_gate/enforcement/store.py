@@ -109,7 +109,7 @@ class _Gated(_Base):  # type: ignore[misc]
         if found.source in _PROMPT_SOURCES:
             return
         with _refusing(what):
-            self._rules.check(f"models:/{found.name}/{found.version}", registration(found), found.tags)
+            self._rules.check(found.name, str(found.version), registration(found), found.tags)
 
 
 @contextmanager

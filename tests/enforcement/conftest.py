@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.promotion import Pipeline
 
-from backdoor_gate.enforcement import rules
+from backdoor_gate.enforcement import policies, rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ def pipeline(sqlite_registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(rules.TRUSTED, str(tmp_path / "gate.pub"))
     monkeypatch.delenv(rules.ALIASES, raising=False)
     monkeypatch.delenv(rules.STAGES, raising=False)
+    monkeypatch.delenv(policies.POLICIES, raising=False)
     return made
 
 

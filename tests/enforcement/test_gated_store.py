@@ -74,6 +74,8 @@ def test_every_reason_to_refuse(pipeline: Pipeline, gated: MlflowClient, name: s
     assert "signed by an untrusted key" in denied(gated, reference)
     pipeline.publish(reference, expires_at=datetime(2026, 1, 1, tzinfo=UTC))
     assert "expired on 2026-01-01" in denied(gated, reference)
+    pipeline.publish(reference, detector_pack="2026.1")
+    assert "judged by detector pack '2026.1', older than this gate's" in denied(gated, reference)
     blocked = replace(pipeline.passed(reference).decision, verdict=Verdict.BLOCK)
     pipeline.publish(reference, decision=blocked)
     assert "the result is BLOCK, not PASS" in denied(gated, reference)
