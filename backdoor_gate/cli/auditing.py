@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def publisher_for(tracking_uri: str | None, signer: Signer | None) -> Publisher:
 def discard_older(reports: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Remove what an earlier run wrote, so that it is not taken for this one's, should this one end without reports.
 
-    Only regular files go: no folder, no link, and nothing that is not there.
+    Only files go, and links to files, whose targets stay: no folder, no pipe, and nothing that is not there.
 
     Args:
         reports: files that this run will write.
@@ -56,7 +55,7 @@ def discard_older(reports: Iterable[Path], inputs: Iterable[Path]) -> None:
     Raises:
         UsageError: a report would replace an input, and nothing was removed; or an older one cannot be removed.
     """
-    older, read = [path for path in reports if _is_regular(path)], list(inputs)
+    older, read = [path for path in reports if _is_file(path)], list(inputs)
     for path in older:
         if any(_is_same(path, each) for each in read):
             raise UsageError("a report would replace what is read", where=str(path), hint="name another file")
@@ -68,10 +67,10 @@ def discard_older(reports: Iterable[Path], inputs: Iterable[Path]) -> None:
             raise UsageError(what, where=str(path), hint="remove it, or name another file") from error
 
 
-def _is_regular(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except (OSError, ValueError):  # `check_writable` says what is wrong with it
+        return path.is_file()
+    except OSError:  # `check_writable` says what is wrong with it
         return False
 
 

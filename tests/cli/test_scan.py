@@ -246,10 +246,22 @@ def test_a_call_that_is_not_understood_removes_nothing(gate: Gate, folder: Path)
     assert (folder / "old.xml").read_text() == "an earlier PASS"
 
 
-def test_only_regular_files_are_removed(gate: Gate, folder: Path) -> None:
+def test_an_older_report_behind_a_link_is_not_taken_for_this_ones(gate: Gate, folder: Path) -> None:
     (folder / "real.xml").write_text("an earlier PASS")
     (folder / "link.xml").symlink_to("real.xml")
+    assert gate("model", "--policy=none.yaml", "--report=junit=link.xml")[0] == 2
+    assert not (folder / "link.xml").is_symlink()
+    assert (folder / "real.xml").read_text() == "an earlier PASS"
+    (folder / "link.xml").symlink_to("policy.yaml")
+    assert gate("model", "--policy=policy.yaml", "--report=junit=link.xml")[2].endswith(
+        "replace what is read; name another file\n"
+    )
+    assert (folder / "policy.yaml").is_file()
+
+
+def test_only_files_are_removed(gate: Gate, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
+    (folder / "link.xml").symlink_to("pipe")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "mine.png").write_text("mine")
     before = sorted(folder.rglob("*"))
