@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.budgets import MOST_SEARCHED
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.records import Cost, Evidence, Inconclusive
 from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.detectors.sweeping import Best, evidence
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
 from backdoor_gate.scan.sweeps.pushes import leads, pushed, sent, share_sent, usual_lead
 from backdoor_gate.scan.sweeps.stamps import STYLES, Stamp, Stamper
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backdoor_gate.illustrations import Artefact
+    from backdoor_gate.records import Measured
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
@@ -165,19 +167,10 @@ class PatchSweep:
 
     def _evidence(self, context: Context, stamper: Stamper, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the farthest push to each class; to one that nothing came close to, none."""
-        subject, classes = context.subject, range(context.subject.num_classes)
-        farthest = {each.target: each for each in found}
-        reach = {k: _reach(subject, stamper, held_out, each) for k, each in farthest.items()}
-        means = {k: _means(stamper, each, reach[k]) for k, each in farthest.items()}
-        return Measured(
-            detector=self.name,
-            values=tuple(farthest[k].push if k in farthest else 0.0 for k in classes),
-            success=tuple(max(farthest[k].success, reach[k].wide) if k in farthest else 0.0 for k in classes),
-            verified=context.probes.clean,
-            artefacts=_pictures(subject, stamper, held_out, found[-1]),
-            cost=Cost(images_used=len(context.probes)),
-            means=tuple(means.get(k, Means("no patch", None)) for k in classes),
-        )
+        subject, farthest = context.subject, {each.target: each for each in found}
+        best = {k: _best(subject, stamper, held_out, each) for k, each in farthest.items()}
+        shown = _pictures(subject, stamper, held_out, found[-1])
+        return evidence(self.name, context, best, Best(0.0, 0.0, Means("no patch", None)), shown)
 
 
 def _grid(stamper: Stamper) -> list[Stamp]:
@@ -244,6 +237,12 @@ def _of_random(judge: _Judge, way: tuple[int, int], stamper: Stamper, stamp: Sta
     """Return the mean push of random patterns in the place of a checkered patch, 0 for a plain one."""
     pushes = [push for push, _ in judge.told(way, stamper, stamper.random(stamp, PATTERNS, seed))]
     return statistics.fmean(pushes) if pushes else 0.0
+
+
+def _best(subject: Subject, stamper: Stamper, held_out: Images, found: _Found) -> Best:
+    """Return what a patch does to its source's images, or to all classes' where it moves more of those."""
+    reach = _reach(subject, stamper, held_out, found)
+    return Best(found.push, max(found.success, reach.wide), _means(stamper, found, reach))
 
 
 def _means(stamper: Stamper, found: _Found, reach: _Reach) -> Means:

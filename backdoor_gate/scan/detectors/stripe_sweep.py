@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.records import Cost, Evidence, Inconclusive
 from backdoor_gate.scan.data.probes import taken_rightly
+from backdoor_gate.scan.detectors.sweeping import Best, evidence
 from backdoor_gate.scan.detectors.waving import TARGETS, Tried, of_the_last, pictured, pushes, swept, tell
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.stripes import NEARBY, Stripes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from backdoor_gate.records import Measured
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.triggers import Images
 
@@ -109,18 +111,11 @@ class StripeSweep:
     def _evidence(self, context: Context, tried: Tried, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the share for each class; one that was not looked at closely counts as one that no stripe moves."""
         faintest = min(found, key=lambda each: each.value)
-        by_target = {each.target: each for each in found}
-        told = {each.target: tried.waver.words(each.stripe) for each in found}
-        classes = range(context.subject.num_classes)
-        return Measured(
-            detector=self.name,
-            values=tuple(by_target[k].value if k in by_target else NONE for k in classes),
-            success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
-            verified=context.probes.clean,
-            artefacts=pictured(tried, held_out, *faintest[:2]) if faintest.value <= SHOWN_UP_TO else (),
-            cost=Cost(images_used=len(context.probes)),
-            means=tuple(Means(told.get(k, "no stripe"), None) for k in classes),
-        )
+        best = {
+            each.target: Best(each.value, each.success, Means(tried.waver.words(each.stripe), None)) for each in found
+        }
+        shown = pictured(tried, held_out, *faintest[:2]) if faintest.value <= SHOWN_UP_TO else ()
+        return evidence(self.name, context, best, Best(NONE, 0.0, Means("no stripe", None)), shown)
 
 
 class _Nature(NamedTuple):

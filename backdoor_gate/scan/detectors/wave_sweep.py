@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from backdoor_gate.records import Cost, Evidence, Inconclusive, Measured
+from backdoor_gate.records import Cost, Evidence, Inconclusive
 from backdoor_gate.scan.data.probes import taken_rightly
+from backdoor_gate.scan.detectors.sweeping import Best, evidence
 from backdoor_gate.scan.detectors.waving import TARGETS, Tried, mean, pictured, pushes, swept, tell
 from backdoor_gate.scan.network.passes import finite_logits
 from backdoor_gate.scan.sweeps.pushes import leads, pushed, share_sent, usual_lead
@@ -15,6 +16,7 @@ from backdoor_gate.trigger_facts import Means
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backdoor_gate.records import Measured
     from backdoor_gate.scan.detectors.interface import Context
     from backdoor_gate.scan.network.subject import Subject
     from backdoor_gate.scan.triggers import Images
@@ -85,18 +87,10 @@ class WaveSweep:
 
     def _evidence(self, context: Context, tried: Tried, held_out: Images, found: Sequence[_Found]) -> Measured:
         """Return the push to each class; to one that was not looked at closely, none."""
-        farthest, by_target = max(found, key=lambda each: each.push), {each.target: each for each in found}
-        told = {each.target: tried.waver.words(each.wave) for each in found}
-        classes = range(context.subject.num_classes)
-        return Measured(
-            detector=self.name,
-            values=tuple(by_target[k].push if k in by_target else 0.0 for k in classes),
-            success=tuple(by_target[k].success if k in by_target else 0.0 for k in classes),
-            verified=context.probes.clean,
-            artefacts=pictured(tried, held_out, *farthest[:2]) if farthest.push >= SHOWN_FROM else (),
-            cost=Cost(images_used=len(context.probes)),
-            means=tuple(Means(told.get(k, "no wave"), None) for k in classes),
-        )
+        farthest = max(found, key=lambda each: each.push)
+        best = {each.target: Best(each.push, each.success, Means(tried.waver.words(each.wave), None)) for each in found}
+        shown = pictured(tried, held_out, *farthest[:2]) if farthest.push >= SHOWN_FROM else ()
+        return evidence(self.name, context, best, Best(0.0, 0.0, Means("no wave", None)), shown)
 
 
 def _nearest(tried: Tried, shown: Images, target: int, start: Wave) -> Wave:
