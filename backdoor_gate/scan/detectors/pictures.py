@@ -11,6 +11,7 @@ from torch import Tensor
 from backdoor_gate.illustrations import Artefact, Prediction
 from backdoor_gate.scan.detectors.interface import Weakest
 from backdoor_gate.scan.triggers.families import Patch
+from backdoor_gate.scan.triggers.families.interface import portrait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ def pictures(  # noqa: PLR0913 (the triggers, and what to show them on)
         if arm == shown[0]:
             share = float(inverted.strength[arm] / inverted.strength[inverted.works].median())
             context.keep(Weakest(family, one, moves, target, source, share, float(inverted.success[arm])))
-        named = {"trigger": family.portrait(one)[0]}
+        named = {"trigger": portrait(family, one, context.subject.spec)[0]}
         if isinstance(family, Patch):
             mask, pattern = family.mask_and_pattern(one)
             named |= {"mask": mask[0], "pattern": pattern[0]}

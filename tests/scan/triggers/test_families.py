@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 (as every network's source sp
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan.triggers.families import FAMILIES, Generated, Patch, Spectral, TriggerFamily, Warp
 from backdoor_gate.scan.triggers.families.generated import for_doubled, unfolded
+from backdoor_gate.scan.triggers.families.interface import portrait
 from backdoor_gate.scan.triggers.families.spectral import cosine_basis
 from backdoor_gate.scan.triggers.families.warp import bicubic_basis
 
@@ -137,7 +138,7 @@ def test_a_trigger_scaled_to_nothing_is_nothing(kind: type[TriggerFamily], spec:
 
 def test_portrait(kind: type[TriggerFamily], spec: InputSpec, device: torch.device) -> None:
     family = kind(spec)
-    picture = family.portrait(parameters_of(family, 2, device))
+    picture = portrait(family, parameters_of(family, 2, device), spec)
     assert picture.shape == (2, *spec.shape)
     assert in_range(picture, spec)
 

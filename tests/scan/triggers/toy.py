@@ -22,9 +22,10 @@ class Brightness:
 
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+    follows_image: ClassVar[bool] = False
 
     def __init__(self, spec: InputSpec) -> None:
-        self._spec = spec
+        del spec
 
     def start(self, arms: int, generator: Generator) -> Parameters:
         """Start at 1."""
@@ -42,10 +43,6 @@ class Brightness:
     def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
         """Multiply the amounts."""
         return (parameters[0] * factor,)
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show flat images."""
-        return parameters[0].view(-1, 1, 1, 1).expand(-1, *self._spec.shape)
 
 
 def _follows_the_interface(spec: InputSpec) -> TriggerFamily:

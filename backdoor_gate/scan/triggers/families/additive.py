@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
+import torch
+
+from backdoor_gate.scan.triggers.families.interface import Parameters, per_arm
+from backdoor_gate.scan.triggers.families.scalable import Scalable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +17,14 @@ if TYPE_CHECKING:
     from backdoor_gate.records import InputSpec
 
 
-class Additive(ABC):
-    """x' = clip(x + signal): the first parameter is the logarithm of the amplitude, the second the signal's shape."""
+def cosines(size: int, frequencies: int) -> Tensor:
+    """Return the first cosines of the DCT-II, each with amplitude 1: (frequencies, size) float64."""
+    position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
+    return torch.cos(torch.arange(frequencies, dtype=torch.float64)[:, None] * position)
+
+
+class Additive(Scalable, ABC):
+    """x' = clip(x + signal); strength: its amplitude over the input range. The other parameter is its shape."""
 
     _spec: InputSpec
 
@@ -25,16 +35,3 @@ class Additive(ABC):
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
         """Add the signals: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
         return (per_arm(images) + self.signal(parameters)[:, None]).clamp(self._spec.low, self._spec.high)
-
-    def strength(self, parameters: Parameters) -> Tensor:
-        """Return the amplitude over the input range, (A,), > 0."""
-        return parameters[0].exp()
-
-    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
-        """Multiply the amplitudes."""
-        amplitude, coefficients = parameters
-        return amplitude + factor.log(), coefficients
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show the signals on mid-grey, (A,C,H,W)."""
-        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.additive import Additive
+from backdoor_gate.scan.triggers.families.additive import Additive, cosines
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 @cache
-def cosines(size: int, device: torch.device) -> Tensor:
+def all_cosines(size: int, device: torch.device) -> Tensor:
     """Return all cosines of the DCT-II, each with amplitude 1: (size, size) float32, frequency by position."""
-    position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
-    return torch.cos(torch.arange(size, dtype=torch.float64)[:, None] * position).float().to(device)
+    return cosines(size, size).float().to(device)
 
 
 class Frequencies(Additive):
@@ -37,6 +36,7 @@ class Frequencies(Additive):
 
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
+    follows_image: ClassVar[bool] = False
 
     START: ClassVar[float] = 1.0
     """First sum of amplitudes, as a share of the input range: spread over all frequencies it is faint."""
@@ -55,7 +55,7 @@ class Frequencies(Additive):
     def signal(self, parameters: Parameters) -> Tensor:
         """Return the additive signal, (A,C,H,W), in input units."""
         _, coefficients = parameters
-        rows, columns = (cosines(size, coefficients.device) for size in self._spec.shape[1:])
+        rows, columns = (all_cosines(size, coefficients.device) for size in self._spec.shape[1:])
         amplitudes = coefficients.abs().amax(dim=1).sum(dim=(1, 2)).clamp_min(1e-12)  # (A,)
         # The amplitude comes last: the basis would add up infinities of both signs where it overflows.
         shape = rows.T @ (coefficients / amplitudes[:, None, None, None]) @ columns

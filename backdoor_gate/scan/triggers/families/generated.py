@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, chequerboard, per_arm
+from backdoor_gate.scan.triggers.families.interface import Parameters, per_arm
+from backdoor_gate.scan.triggers.families.scalable import Scalable
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -48,17 +49,19 @@ def unfolded(blocks: Tensor, arms: int) -> Tensor:
     return pixels.reshape(arms, count, -1, 2 * height, 2 * width)
 
 
-class Generated:
+class Generated(Scalable):
     """x' = clip(x + ε·g(x)/rms g(x)), g three 3×3 convolutions at half resolution; strength ε / input range.
 
-    The trigger may differ from image to image, the rule that makes it may not. The size of g's output is divided out,
-    so that the penalty acts on one number and leaves the rule alone.
+    The strength is the root of the mean square of what is added, before clipping. The trigger may differ from image to
+    image, the rule that makes it may not. The size of g's output is divided out, so that the penalty acts on one number
+    and leaves the rule alone.
 
     Source of the attack: input-aware backdoors, Nguyen and Tran, NeurIPS 2020, whose generator is larger.
     """
 
     learning_rate: ClassVar[float] = 0.05
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=1.0)
+    follows_image: ClassVar[bool] = True
 
     WIDTH: ClassVar[int] = 8
     """Channels between the convolutions."""
@@ -106,15 +109,3 @@ class Generated:
     def apply(self, parameters: Parameters, images: Tensor) -> Tensor:
         """Add to each image its own signal: (N,C,H,W) or (A,N,C,H,W) → (A,N,C,H,W)."""
         return (per_arm(images) + self.signal(parameters, images)).clamp(self._spec.low, self._spec.high)
-
-    def strength(self, parameters: Parameters) -> Tensor:
-        """Return the root of the mean square of the signals over the input range, before clipping: (A,), > 0."""
-        return parameters[0].exp()
-
-    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
-        """Multiply the signals."""
-        return (parameters[0] + factor.log(), *parameters[1:])
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show what the generators do to a chequerboard, (A,C,H,W)."""
-        return self.apply(parameters, chequerboard(self._spec).to(parameters[0].device))[:, 0]

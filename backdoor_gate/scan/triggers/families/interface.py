@@ -43,6 +43,8 @@ class TriggerFamily(Protocol):
 
     learning_rate: ClassVar[float]
     schedule: ClassVar[ScheduleSettings]
+    follows_image: ClassVar[bool]
+    """Whether what it does depends on the image: then it is shown on a chequerboard, else on grey."""
 
     def __init__(self, spec: InputSpec) -> None:
         """Take the shape and range of the images."""
@@ -72,6 +74,8 @@ class TriggerFamily(Protocol):
         """Return the triggers with their strength multiplied by `factor` (A,), as far as the family's bounds allow."""
         ...
 
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Return a picture of each trigger alone, (A, C, H, W) in the input range."""
-        ...
+
+def portrait(family: TriggerFamily, parameters: Parameters, spec: InputSpec) -> Tensor:
+    """Return a picture of each trigger alone, (A, C, H, W) in the input range."""
+    canvas = chequerboard(spec) if family.follows_image else mid_grey(spec)
+    return family.apply(parameters, canvas.to(parameters[0].device))[:, 0]

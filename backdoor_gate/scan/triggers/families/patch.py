@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.interface import Parameters, mid_grey, per_arm
+from backdoor_gate.scan.triggers.families.interface import Parameters, per_arm
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Patch:
 
     learning_rate: ClassVar[float] = 0.2
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=10.0, bar=0.9)
+    follows_image: ClassVar[bool] = False
 
     START: ClassVar[float] = 0.0
     """Logit of the first mask (0.5 everywhere): so strong that most triggers work within ten steps, and shrink from
@@ -65,7 +66,3 @@ class Patch:
         mask, pattern = parameters
         opacity = (torch.sigmoid(mask) * factor[:, None, None, None]).clamp(1e-7, 1 - 1e-6)
         return torch.logit(opacity), pattern
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show the patches on mid-grey, (A,C,H,W)."""
-        return self.apply(parameters, mid_grey(self._spec).to(parameters[0].device))[:, 0]

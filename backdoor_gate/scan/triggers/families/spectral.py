@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from backdoor_gate.scan.triggers.families.additive import Additive
+from backdoor_gate.scan.triggers.families.additive import Additive, cosines
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 @cache
 def cosine_basis(size: int, frequencies: int, device: torch.device) -> Tensor:
     """Return the first cosines of the orthonormal DCT-II: (frequencies, size) float32."""
-    position = (torch.arange(size, dtype=torch.float64) + 0.5) * math.pi / size
-    basis = torch.cos(torch.arange(frequencies, dtype=torch.float64)[:, None] * position) * math.sqrt(2 / size)
+    basis = cosines(size, frequencies) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
     return basis.float().to(device)
 
@@ -34,6 +33,7 @@ class Spectral(Additive):
 
     learning_rate: ClassVar[float] = 0.1
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=5.0, bar=0.9)
+    follows_image: ClassVar[bool] = False
 
     FREQUENCIES: ClassVar[int] = 8
     START: ClassVar[float] = 0.1

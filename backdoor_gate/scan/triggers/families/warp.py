@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
-from backdoor_gate.scan.triggers.families.interface import chequerboard, per_arm
+from backdoor_gate.scan.triggers.families.interface import per_arm
+from backdoor_gate.scan.triggers.families.scalable import Scalable
 from backdoor_gate.scan.triggers.schedule import ScheduleSettings
 
 if TYPE_CHECKING:
@@ -36,14 +37,17 @@ def places(height: int, width: int, device: torch.device) -> tuple[Tensor, Tenso
     return torch.stack((x, y), dim=-1).to(device), apart.to(device)
 
 
-class Warp:
+class Warp(Scalable):
     """x'(q) = x(q + d·f(q)/max|f|), f a 5×5 grid of offsets, bicubic in between; strength d in pixels.
+
+    It is the largest displacement along an axis.
 
     Source of the attack: WaNet, Nguyen and Tran, ICLR 2021, section 3.2 (control grid, bicubic upsampling, clipping).
     """
 
     learning_rate: ClassVar[float] = 0.2
     schedule: ClassVar[ScheduleSettings] = ScheduleSettings(initial=0.5)
+    follows_image: ClassVar[bool] = True
 
     GRID: ClassVar[int] = 5
     START: ClassVar[float] = 1.0
@@ -80,16 +84,3 @@ class Warp:
         stacked = images.flatten(1, 2).expand(arms, -1, -1, -1)
         warped = F.grid_sample(stacked, where, mode="bilinear", padding_mode="border", align_corners=True)
         return warped.view(arms, count, channels, height, width)
-
-    def strength(self, parameters: Parameters) -> Tensor:
-        """Return the largest displacement along an axis in pixels, (A,), > 0."""
-        return parameters[0].exp()
-
-    def scaled(self, parameters: Parameters, factor: Tensor) -> Parameters:
-        """Multiply the displacements."""
-        displacement, offsets = parameters
-        return displacement + factor.log(), offsets
-
-    def portrait(self, parameters: Parameters) -> Tensor:
-        """Show what the warps do to a chequerboard, (A,C,H,W)."""
-        return self.apply(parameters, chequerboard(self._spec).to(parameters[0].device))[:, 0]
