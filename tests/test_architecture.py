@@ -130,12 +130,12 @@ class Rule:
 ROOMS = ("sources", "publishers", "reports", "scan", "verdict")
 SCAN = {
     "network": (),
-    "sweeps": (),
+    "sweeps": ("leads",),
     "triggers": ("adam",),
     "loading": ("network",),
     "data": ("network", "triggers"),
-    "detectors": ("data", "network", "sweeps", "triggers"),
-    "examination": ("data", "loading", "machine", "network"),
+    "detectors": ("data", "leads", "network", "sweeps", "triggers"),
+    "examination": ("data", "leads", "loading", "machine", "network"),
 }
 """The parts of the scan, each with the others that it may import; the modules beside them join these."""
 SHELL = ours("cli", "github", "demo")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.records import Evidence, Inconclusive, Measured
+from backdoor_gate.scan.leads import margins
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class MaxMargin:
         length = FIRST_STEP * (subject.spec.high - subject.spec.low)
         for done in range(steps):
             images.requires_grad_()
-            (gradient,) = torch.autograd.grad(margin(subject.leading(images), targets).sum(), images)
+            (gradient,) = torch.autograd.grad(margins(subject.leading(images), targets).sum(), images)
             finite &= gradient.isfinite().all()
             if done == 0 and not gradient.any():
                 raise FloatingPointError("the gradient vanishes")
@@ -75,11 +76,4 @@ class MaxMargin:
         if not finite:
             raise FloatingPointError("the gradient is not finite")
         with torch.no_grad():
-            return margin(subject.logits(images), targets).view(end - first, -1).amax(dim=1).cpu()
-
-
-def margin(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the target's logit less the largest other logit, (N, K) → (N,)."""
-    own = logits.gather(1, targets[:, None])[:, 0]
-    others = logits.scatter(1, targets[:, None], -torch.inf).amax(dim=1)
-    return own - others
+            return margins(subject.logits(images), targets).view(end - first, -1).amax(dim=1).cpu()

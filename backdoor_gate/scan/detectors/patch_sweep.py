@@ -14,8 +14,9 @@ from backdoor_gate.scan.data.classes import at_most
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors import pictures
 from backdoor_gate.scan.detectors.sweeping import Best, evidence
+from backdoor_gate.scan.leads import leads
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, sent, share_sent, usual_lead
+from backdoor_gate.scan.sweeps.pushes import pushed, sent, share_sent, usual_lead
 from backdoor_gate.scan.sweeps.stamps import STYLES, Stamp, Stamper
 from backdoor_gate.trigger_facts import Means
 

@@ -8,8 +8,9 @@ from backdoor_gate.records import Cost, Evidence, Inconclusive
 from backdoor_gate.scan.data.probes import taken_rightly
 from backdoor_gate.scan.detectors.sweeping import Best, evidence
 from backdoor_gate.scan.detectors.waving import TARGETS, Tried, mean, pictured, pushes, swept, tell
+from backdoor_gate.scan.leads import leads
 from backdoor_gate.scan.network.passes import finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, share_sent, usual_lead
+from backdoor_gate.scan.sweeps.pushes import pushed, share_sent, usual_lead
 from backdoor_gate.scan.sweeps.waves import QUARTERS, Wave, Waver
 from backdoor_gate.trigger_facts import Means
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from backdoor_gate.scan.detectors import pictures
+from backdoor_gate.scan.leads import leads
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK, finite_logits
-from backdoor_gate.scan.sweeps.pushes import leads, pushed, share_sent, usual_lead
+from backdoor_gate.scan.sweeps.pushes import pushed, share_sent, usual_lead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,6 +16,7 @@ from backdoor_gate.scan import loading
 from backdoor_gate.scan.data.clean import StoredImages, read_clean
 from backdoor_gate.scan.data.contract import agree, shape_of
 from backdoor_gate.scan.examination.preparations import prepared, usual
+from backdoor_gate.scan.leads import named_leads
 from backdoor_gate.scan.machine import choose_device, deadline_of
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
 from backdoor_gate.scan.network.subject import OutOfTimeError, Subject
@@ -130,8 +131,7 @@ class _Look:
         self.num_classes = subject.num_classes
         if way is self.present:
             self.probabilities = subject.gives_probabilities
-            top = logits.topk(2, dim=1).values
-            self.margins = tuple((top[:, 0] - top[:, 1]).tolist())
+            self.margins = tuple(named_leads(logits).tolist())
             self.gradients = _gradients(subject, images[:WITH_GRADIENT])
         return tuple(logits.argmax(dim=1).tolist())
 

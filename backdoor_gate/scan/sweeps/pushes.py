@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backdoor_gate.scan.leads import named_leads
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 LEAST_LEAD = 1e-3
 """Of logits: below it no lead is usual."""
-
-
-def leads(logits: Tensor) -> Tensor:
-    """Return by how much each class leads the strongest other one, (N, K); negative but for the image's own."""
-    top = logits.topk(2, dim=1)
-    strongest = top.values[:, :1].expand_as(logits).scatter(1, top.indices[:, :1], top.values[:, 1:])
-    return logits - strongest
 
 
 def pushed(before: Tensor, after: Tensor, usual: float) -> Tensor:
@@ -24,7 +19,7 @@ def pushed(before: Tensor, after: Tensor, usual: float) -> Tensor:
     A push of 1 takes the images to the border of the class.
 
     Args:
-        before: leads, of any shape.
+        before: leads, of any shape, see `scan.leads`.
         after: leads, of that shape.
         usual: as `usual_lead` returns it.
     """
@@ -43,4 +38,4 @@ def share_sent(logits: Tensor, target: int) -> float:
 
 def usual_lead(logits: Tensor) -> float:
     """Return the median lead of the class that the network names: what it takes to get there from nowhere."""
-    return max(float(leads(logits).max(dim=1).values.median()), LEAST_LEAD)
+    return max(float(named_leads(logits).median()), LEAST_LEAD)

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backdoor_gate.scan.sweeps.pushes import LEAST_LEAD, leads, pushed, sent, share_sent, usual_lead
-
-
-def test_leads_are_over_the_strongest_other_class() -> None:
-    found = leads(torch.tensor([[5.0, 2.0, 1.0], [0.0, 0.0, -3.0]]))
-    assert found.tolist() == [[3.0, -3.0, -4.0], [0.0, 0.0, -3.0]]
+from backdoor_gate.scan.sweeps.pushes import LEAST_LEAD, pushed, sent, share_sent, usual_lead
 
 
 def test_one_is_the_border_where_it_is_far() -> None:
