@@ -34,7 +34,7 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Audited:
     """The report of an audit, and what could not be written of it."""
 
     report: AuditReport
@@ -74,7 +74,7 @@ def audit(
     publisher: Publisher | None = None,
     outputs: Iterable[Callable[[AuditReport], None]] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Outcome:
+) -> Audited:
     """Audit one model and write what was found.
 
     Args:
@@ -107,7 +107,7 @@ def audit(
         found.faults += _attempt(output, report)
     if publisher and found.reference and not found.faults:
         found.faults += _attempt(publisher.finish, found.reference, report)
-    return Outcome(report, tuple(found.faults))
+    return Audited(report, tuple(found.faults))
 
 
 def _scanned(

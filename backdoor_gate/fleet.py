@@ -76,7 +76,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class VersionVerdict:
     """What is known of the verdict of a version.
 
     Attributes:
@@ -112,7 +112,7 @@ class VersionResult:
     action: Action
     exit_code: int
     reason: Reason | None = None
-    finding: Finding | None = None
+    finding: VersionVerdict | None = None
     faults: tuple[str, ...] = ()
     counts: bool = False
     seconds: float = 0.0

@@ -20,7 +20,7 @@ import click
 from backdoor_gate.catalogue import DETECTORS, PACK_VERSION, DetectorPlan
 from backdoor_gate.records import Verdict
 from backdoor_gate.settings import settings_of
-from backdoor_gate.verdict.references import Reference, References, known_scores, render, settings_by_name
+from backdoor_gate.verdict.references import KnownModel, References, known_scores, render, settings_by_name
 from benchmarks.quality.figures import by_role
 from benchmarks.quality.judging import FALSE_BLOCK_RATE, judged
 
@@ -55,9 +55,9 @@ def references(lines: Iterable[dict[str, Any]]) -> References:
 _JUDGED = {Verdict.PASS, Verdict.BLOCK}
 
 
-def _reference(network: Judged) -> Reference:
+def _reference(network: Judged) -> KnownModel:
     name = network.line["name"]
-    return Reference(
+    return KnownModel(
         name=name,
         # Weights stay out of the repository: a network of the zoo is known by its name, which fixes recipe and seed.
         digest=f"sha256:{hashlib.sha256(name.encode()).hexdigest()}",

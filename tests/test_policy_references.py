@@ -11,14 +11,14 @@ from backdoor_gate.errors import UsageError
 from backdoor_gate.policy import load
 from backdoor_gate.policy.references import judgement_with_references
 from backdoor_gate.policy.template import SHIPPED
-from backdoor_gate.verdict.references import Kind, Reference, References, digest, render, shipped
+from backdoor_gate.verdict.references import KnownModel, ModelKind, References, digest, render, shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = "version: 1\nreferences: r.json\ndetectors: {max_margin: {restarts: 1, steps: 5}}\n"
-KIND = Kind(classes=10, shape=(1, 8, 8))
-MODEL = Reference(name="a", digest="sha256:" + "0" * 64, kind=KIND, blocked=False, scores={})
+KIND = ModelKind(classes=10, shape=(1, 8, 8))
+MODEL = KnownModel(name="a", digest="sha256:" + "0" * 64, kind=KIND, blocked=False, scores={})
 FILE = References(
     detectors={"max_margin": {"restarts": 1, "steps": 5}}, data="synthetic", false_block_rate=0.01, models=(MODEL,)
 )

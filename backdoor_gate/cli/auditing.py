@@ -12,7 +12,7 @@ from backdoor_gate.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from backdoor_gate.audit import Outcome
+    from backdoor_gate.audit import Audited
     from backdoor_gate.orders import Request
     from backdoor_gate.policy import Policy
     from backdoor_gate.publishers.attestation.signer import Signer
@@ -145,7 +145,7 @@ def audited(
     tracking_uri: str | None,
     outputs: list[Callable[[AuditReport], None]],
     quiet: bool,
-) -> Outcome:
+) -> Audited:
     """Audit one model while showing how far it is; raises as `audit` does."""
     from backdoor_gate.audit import audit  # noqa: PLC0415
     from backdoor_gate.cli.consoles import ProgressConsole  # noqa: PLC0415

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from backdoor_gate.audit import Outcome
+    from backdoor_gate.audit import Audited
     from backdoor_gate.fleet import Reason, RegisteredVersion, RescanReport, VersionResult
     from backdoor_gate.lifecycle.rescan import ScanVersion
     from backdoor_gate.policy import Policy
@@ -102,7 +102,7 @@ def _scan(policy: Policy, device: str, seed: int, tracking_uri: str | None, quie
 
     publisher = publisher_for(tracking_uri, signer_of(policy))
 
-    def scan(version: RegisteredVersion, reason: Reason) -> Outcome:
+    def scan(version: RegisteredVersion, reason: Reason) -> Audited:
         tell(f"scanning {version.uri}: {reason.words}", quiet)
         request = Request(version.uri, policy, device=device, seed=seed)
         return audited(request, publisher, tracking_uri, [], quiet)

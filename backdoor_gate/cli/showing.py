@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backdoor_gate.audit import Outcome
+    from backdoor_gate.audit import Audited
     from backdoor_gate.records import AuditReport
 
 
@@ -40,7 +40,7 @@ def chosen(*, quiet: bool, verbose: bool, json: bool) -> View:
     return View.LINE if quiet else View.CLASSES if verbose else View.REPORT
 
 
-def show(outcome: Outcome, written: Sequence[tuple[str, Path]], view: View) -> int:
+def show(outcome: Audited, written: Sequence[tuple[str, Path]], view: View) -> int:
     """Print the report, then what could not be written, and return the worst of the exit codes.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from backdoor_gate.errors import UsageError
 from backdoor_gate.records import Verdict
 from backdoor_gate.verdict.calibration import values_of
-from backdoor_gate.verdict.references import Kind, Reference, References, known_scores, settings_by_name
+from backdoor_gate.verdict.references import KnownModel, ModelKind, References, known_scores, settings_by_name
 from backdoor_gate.verdict.scores import model_scores
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Population:
     references: References | None
     excluded: Collection[str]
 
-    def add(self, report: AuditReport) -> Reference | None:
+    def add(self, report: AuditReport) -> KnownModel | None:
         """Add the model of a finished audit; None where it could not be measured, and so is no reference.
 
         Raises:
@@ -51,7 +51,7 @@ class Population:
         self.references = references.model_copy(update={"models": (*references.models, added)})
         return added
 
-    def known(self, digest: str) -> Reference | None:
+    def known(self, digest: str) -> KnownModel | None:
         """Return the reference that has these bytes."""
         models = self.references.models if self.references else ()
         return next((model for model in models if model.digest == digest), None)
@@ -64,7 +64,7 @@ class Population:
         """Leave the model with these bytes out, whatever name it is there by."""
         self._exclude(lambda model: model.digest == digest)
 
-    def _exclude(self, is_meant: Callable[[Reference], bool]) -> None:
+    def _exclude(self, is_meant: Callable[[KnownModel], bool]) -> None:
         if self.references:
             models = tuple(
                 model.model_copy(update={"excluded": True}) if is_meant(model) else model
@@ -80,12 +80,12 @@ class Population:
             false_block_rate=self.policy.judgement.false_block_rate,
         )
 
-    def _reference(self, report: AuditReport, scan: Scan, digest: str) -> Reference:
+    def _reference(self, report: AuditReport, scan: Scan, digest: str) -> KnownModel:
         name = report.candidate.name if report.candidate else report.requested
-        return Reference(
+        return KnownModel(
             name=report.requested.encode("ascii", "backslashreplace").decode()[:4096],
             digest=digest,
-            kind=Kind(
+            kind=ModelKind(
                 classes=scan.num_classes, shape=scan.input.shape, architecture=self.policy.plan_for(name).architecture
             ),
             blocked=report.decision.verdict is Verdict.BLOCK,

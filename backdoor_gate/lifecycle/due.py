@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backdoor_gate.errors import NotVerifiedError
-from backdoor_gate.fleet import Due, Finding, Reason
+from backdoor_gate.fleet import Due, Reason, VersionVerdict
 from backdoor_gate.lifecycle import standing
 from backdoor_gate.policy.references import references_digest
 from backdoor_gate.publishers.attestation import checks
@@ -51,7 +51,7 @@ class Reviewer:
     _data: dict[str | None, str | None] = field(default_factory=dict, init=False, repr=False)
     _references: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
-    def review(self, reference: Reference, *, fetch: bool) -> Finding | Reason:
+    def review(self, reference: Reference, *, fetch: bool) -> VersionVerdict | Reason:
         """Return the verdict that stands, or why there is none.
 
         Args:
@@ -67,7 +67,7 @@ class Reviewer:
         except _DueError as due:
             return due.reason
 
-    def _standing(self, reference: Reference, held: Held, fetch: bool) -> Finding:
+    def _standing(self, reference: Reference, held: Held, fetch: bool) -> VersionVerdict:
         plan, verdict, now = self.policy.plan_for(reference.name), held.tags.get(VERDICT), datetime.now(UTC)
         with _due(Due.UNFINISHED if verdict else Due.NO_VERDICT):
             checks.check_verdict_tag(verdict)
@@ -127,9 +127,9 @@ def _check_conclusive(statement: Statement) -> None:
         raise NotVerifiedError(f"the last scan was {one_line(statement.verdict, 40, ascii_only=True)}")
 
 
-def _finding(statement: Statement) -> Finding:
+def _finding(statement: Statement) -> VersionVerdict:
     words = f"kept: scanned on {statement.scanned_at.date()}, valid until {statement.expires_at.date()}"
-    return Finding(
+    return VersionVerdict(
         Verdict(statement.verdict),
         (words,),
         statement.scan_id,

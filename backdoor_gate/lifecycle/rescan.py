@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 from backdoor_gate import __version__
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import ExitCode, GateError, UsageError, worst
-from backdoor_gate.fleet import Action, Finding, RescanReport, VersionResult
+from backdoor_gate.fleet import Action, RescanReport, VersionResult, VersionVerdict
 from backdoor_gate.mlflow_client import redacted, tracking_uri
 from backdoor_gate.orders import no_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from backdoor_gate.audit import Outcome
+    from backdoor_gate.audit import Audited
     from backdoor_gate.fleet import Reason, RegisteredVersion
     from backdoor_gate.lifecycle.due import Reviewer
     from backdoor_gate.lifecycle.registry import Registry
     from backdoor_gate.policy import Policy
 
-    ScanVersion = Callable[[RegisteredVersion, Reason], Outcome]
+    ScanVersion = Callable[[RegisteredVersion, Reason], Audited]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _result(version: RegisteredVersion, reviewer: Reviewer, scan: ScanVersion | 
 
     try:
         found = reviewer.review(reviewer.source.resolve(version.uri), fetch=fetch)
-        if isinstance(found, Finding):
+        if isinstance(found, VersionVerdict):
             return VersionResult(version, Action.KEPT, found.verdict.exit_code, finding=found)
         reason = found
         if scan is None:
@@ -135,9 +135,9 @@ def _result(version: RegisteredVersion, reviewer: Reviewer, scan: ScanVersion | 
         return failed(f"internal error: {type(error).__name__}: {error}; scan it alone to see where", ExitCode.INTERNAL)
 
 
-def _scanned(version: RegisteredVersion, reason: Reason, outcome: Outcome) -> VersionResult:
+def _scanned(version: RegisteredVersion, reason: Reason, outcome: Audited) -> VersionResult:
     report = outcome.report
-    finding = Finding(
+    finding = VersionVerdict(
         verdict=report.decision.verdict,
         reasons=report.decision.reasons,
         scan_id=report.scan_id,

@@ -81,7 +81,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class TestedLine:
     """One line of what was tested: the detector, what it looks for, and what it cannot see."""
 
     name: str
@@ -100,10 +100,10 @@ def cards(report: AuditReport) -> tuple[Card, ...]:
     return tuple(_card(row, found.get(row.name), values, kind) for row in shown)
 
 
-def claims(report: AuditReport) -> tuple[Claim, ...]:
+def claims(report: AuditReport) -> tuple[TestedLine, ...]:
     """Return what was tested, with what each test cannot see."""
     parts = [text.partition(": ") for text in report.coverage.tested]
-    return tuple(Claim(name, sees, BY_NAME[name].blind_to if name in BY_NAME else "") for name, _, sees in parts)
+    return tuple(TestedLine(name, sees, BY_NAME[name].blind_to if name in BY_NAME else "") for name, _, sees in parts)
 
 
 def _card(row: Row, result: DetectorResult | None, values: Range, kind: str) -> Card:

@@ -21,7 +21,7 @@ SCAN = "scan"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Problem:
     """One problem. `rule` and `reason` are as found, for the sink to sanitise.
 
     Attributes:
@@ -36,10 +36,10 @@ class Finding:
     row: Row | None = None
 
 
-def findings(report: AuditReport) -> tuple[Finding, ...]:
+def findings(report: AuditReport) -> tuple[Problem, ...]:
     """Return a finding for each detector that blocks or is missing; none for a PASS, at least one for all else."""
     found = tuple(
-        Finding(row.name, row.outcome is Outcome.BLOCKS, row.reason, row)
+        Problem(row.name, row.outcome is Outcome.BLOCKS, row.reason, row)
         for row in rows(report)
         if row.outcome in {Outcome.BLOCKS, Outcome.MISSING}
     )
@@ -47,7 +47,7 @@ def findings(report: AuditReport) -> tuple[Finding, ...]:
     if verdict is Verdict.PASS or (found and report.decision.detectors):
         return found
     refused = verdict is Verdict.REFUSED
-    return (Finding(CANDIDATE if refused else SCAN, refused, decisive_reason(report)),)
+    return (Problem(CANDIDATE if refused else SCAN, refused, decisive_reason(report)),)
 
 
 def policy_location(report: AuditReport) -> str:

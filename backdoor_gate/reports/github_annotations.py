@@ -9,7 +9,7 @@ from backdoor_gate.reports.text import workflow_data, workflow_property
 
 if TYPE_CHECKING:
     from backdoor_gate.records import AuditReport
-    from backdoor_gate.reports.findings import Finding
+    from backdoor_gate.reports.findings import Problem
 
 LIMIT = 10
 """GitHub keeps so many annotations of a step and drops the others."""
@@ -21,6 +21,6 @@ def render(report: AuditReport) -> str:
     return "".join(f"{_command(report, finding, place)}\n" for finding in findings(report)[:LIMIT])
 
 
-def _command(report: AuditReport, finding: Finding, place: str) -> str:
+def _command(report: AuditReport, finding: Problem, place: str) -> str:
     title = workflow_property(f"{report.decision.verdict.value}: {finding.rule}")
     return f"::error title={title},file={place}::{workflow_data(finding.reason)}"

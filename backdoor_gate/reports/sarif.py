@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backdoor_gate.catalogue import DetectorSpec
     from backdoor_gate.records import AuditReport
-    from backdoor_gate.reports.findings import Finding
+    from backdoor_gate.reports.findings import Problem
     from backdoor_gate.reports.rows import Row
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -85,7 +85,7 @@ def _rule(name: str, title: str, help_text: str) -> dict[str, Any]:
 
 
 def _result(
-    report: AuditReport, finding: Finding, positions: dict[str, int], location: dict[str, Any]
+    report: AuditReport, finding: Problem, positions: dict[str, int], location: dict[str, Any]
 ) -> dict[str, Any]:
     rule = clean(finding.rule)
     reason = clean(finding.reason, REASON_LIMIT) or report.decision.verdict.value
@@ -105,7 +105,7 @@ def _numbers(row: Row) -> str:
     return f" (anomaly index {row.index}, limit {row.threshold}, p {row.p_value})"
 
 
-def _fingerprint(report: AuditReport, finding: Finding) -> str:
+def _fingerprint(report: AuditReport, finding: Problem) -> str:
     suspects = finding.row.suspects if finding.row else ""
     parts = (_model(report), clean(finding.rule), "blocks" if finding.blocks else "missing", suspects)
     return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()

@@ -19,7 +19,7 @@ from backdoor_gate.verdict.conformal import (
     references_needed,
     standing,
 )
-from backdoor_gate.verdict.references import Kind
+from backdoor_gate.verdict.references import ModelKind
 from backdoor_gate.verdict.scores import Score, model_scores
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def calibrated(results: Results, scan: Scan, judgement: Judgement) -> tuple[Resu
         smallest_rate=references.smallest_rate,
         digest=judgement.references_digest,
     )
-    kind = Kind(classes=scan.num_classes, shape=scan.input.shape)
+    kind = ModelKind(classes=scan.num_classes, shape=scan.input.shape)
     if note := judgement.references_unfit or _unlike(references, kind, scan):
         return results, replace(found, note=f"{note}; the shipped limits decide")
     scores = model_scores(scan.evidence)
@@ -66,7 +66,7 @@ def calibrated(results: Results, scan: Scan, judgement: Judgement) -> tuple[Resu
 
 def _among_ours(results: Results, scan: Scan, ours: References | None) -> Calibration | None:
     """Return where the model stands among the gate's own networks; None where they are of other kinds."""
-    kind = Kind(classes=scan.num_classes, shape=scan.input.shape)
+    kind = ModelKind(classes=scan.num_classes, shape=scan.input.shape)
     if ours is None or _unlike(ours, kind, scan):
         return None
     ranked = Ranked(kind, any(result.blocking for result in results), values_of(model_scores(scan.evidence)))
@@ -87,7 +87,7 @@ def values_of(scores: dict[str, Score]) -> dict[str, float]:
     return {name: score.value for name, score in scores.items()}
 
 
-def _unlike(references: References, kind: Kind, scan: Scan) -> str | None:
+def _unlike(references: References, kind: ModelKind, scan: Scan) -> str | None:
     """Return why the references say nothing of this model; None where they do."""
     if references.data != scan.data.kind:
         return f"the references were measured on {references.data} images, this model on {scan.data.kind} ones"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from backdoor_gate.verdict.references import Kind
+    from backdoor_gate.verdict.references import ModelKind
 
 LEAST_COUNTED_SCORE = math.log(0.5)
 """Score from which one counts: a trigger twice as strong as the shipped limits allow. What is weaker evidence than
@@ -45,7 +45,7 @@ class Ranked:
         scores: by detector.
     """
 
-    kind: Kind
+    kind: ModelKind
     blocked: bool
     scores: Mapping[str, float]
 

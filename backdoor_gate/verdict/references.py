@@ -38,7 +38,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Kind(_Part):
+class ModelKind(_Part):
     """What kind of model it is: models of one kind have scores that may be compared as they are."""
 
     classes: Annotated[int, Field(ge=2, le=100_000)]
@@ -47,19 +47,19 @@ class Kind(_Part):
     architecture: Line | None = None
     """Architecture family, where it is known: `package.module:callable` of a policy. Informs, and is not compared."""
 
-    def like(self, other: Kind) -> bool:
+    def like(self, other: ModelKind) -> bool:
         """Whether number of classes and image shape are the same."""
         return (self.classes, self.shape) == (other.classes, other.shape)
 
 
-class Reference(_Part):
+class KnownModel(_Part):
     """One known-good model."""
 
     name: Line
     """The model as it was asked for."""
     digest: Digest
     """Of its bytes: a model counts once."""
-    kind: Kind
+    kind: ModelKind
     blocked: bool
     """Whether the shipped limits block it. It counts nevertheless: who leaves such models out states too low a rate."""
     excluded: bool = False
@@ -80,7 +80,7 @@ class References(_Part):
     """Kind of the images that it ran on."""
     false_block_rate: Annotated[float, Field(gt=0, le=0.5)]
     """The policy's: the shipped limits that `blocked` speaks of depend on it."""
-    models: Annotated[tuple[Reference, ...], Field(max_length=10_000)] = ()
+    models: Annotated[tuple[KnownModel, ...], Field(max_length=10_000)] = ()
 
     @model_validator(mode="after")
     def _each_once(self) -> References:
@@ -90,7 +90,7 @@ class References(_Part):
         return self
 
     @property
-    def counted(self) -> tuple[Reference, ...]:
+    def counted(self) -> tuple[KnownModel, ...]:
         """Those that count."""
         return tuple(model for model in self.models if not model.excluded)
 

@@ -29,7 +29,7 @@ from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import Ranked
 from backdoor_gate.verdict.decide import decide
 from backdoor_gate.verdict.judgement import Judgement
-from backdoor_gate.verdict.references import FARTHEST, Kind
+from backdoor_gate.verdict.references import FARTHEST, ModelKind
 from backdoor_gate.verdict.scores import detector_score, model_scores
 from benchmarks.circumstances import RESULTS
 
@@ -70,7 +70,7 @@ class Judged:
     @cached_property
     def subject(self) -> Ranked:
         """The network as it is ranked among others."""
-        kind = Kind(classes=self.line["num_classes"], shape=_shape(self.line))
+        kind = ModelKind(classes=self.line["num_classes"], shape=_shape(self.line))
         return Ranked(kind, self.blocked, self.scores)
 
     def score_of(self, detector: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.promotion import POLICY, Pipeline
 
-from backdoor_gate.audit import Outcome
+from backdoor_gate.audit import Audited
 from backdoor_gate.catalogue import PACK_VERSION
 from backdoor_gate.errors import OutputError, RegistryReadError, UsageError
 from backdoor_gate.fleet import Action, Due, RegisteredVersion
@@ -55,12 +55,12 @@ class Watched(Pipeline):
         found = self.reviewer(**changes).review(reference, fetch=fetch)
         return found.verdict if not hasattr(found, "due") else found.due
 
-    def scan(self, version: RegisteredVersion, _reason: Reason) -> Outcome:
+    def scan(self, version: RegisteredVersion, _reason: Reason) -> Audited:
         """Stand in for a scan: it passes, and publishes that."""
         self.scanned.append(version.uri)
-        return Outcome(self.publish(self.source.resolve(version.uri)))
+        return Audited(self.publish(self.source.resolve(version.uri)))
 
-    def run(self, scan: Callable[..., Outcome] | None = None, **options: Any) -> RescanReport:
+    def run(self, scan: Callable[..., Audited] | None = None, **options: Any) -> RescanReport:
         """Re-scan what the policy covers."""
         return rescan(survey(self.registry, self.policy), self.reviewer(), scan or self.scan, **options)
 
@@ -281,14 +281,14 @@ def test_a_dry_run_changes_nothing(watched: Watched) -> None:
     assert (report.dry_run, report.exit_code) == (True, 0)
 
 
-def blocking(watched: Watched, *uris: str) -> Callable[..., Outcome]:
+def blocking(watched: Watched, *uris: str) -> Callable[..., Audited]:
     """Return a scan that blocks these versions."""
 
-    def scan(version: RegisteredVersion, reason: Reason) -> Outcome:
+    def scan(version: RegisteredVersion, reason: Reason) -> Audited:
         done = watched.scan(version, reason)
         verdict = Verdict.BLOCK if version.uri in uris else Verdict.PASS
         decision = replace(done.report.decision, verdict=verdict)
-        return Outcome(watched.publish(watched.source.resolve(version.uri), decision=decision))
+        return Audited(watched.publish(watched.source.resolve(version.uri), decision=decision))
 
     return scan
 
@@ -327,7 +327,7 @@ def test_one_failure_never_stops_the_rest(watched: Watched, error: Exception, co
     used, other = watched.register(watched.name), watched.register(watched.name)
     watched.registry.point(used, "champion", "1")
 
-    def scan(version: RegisteredVersion, reason: Reason) -> Outcome:
+    def scan(version: RegisteredVersion, reason: Reason) -> Audited:
         if version.uri == used.uri:
             raise error
         return watched.scan(version, reason)
@@ -365,8 +365,8 @@ def test_missing_clean_data_stop_no_other_model(watched: Watched) -> None:
 def test_tags_that_could_not_be_written_are_five(watched: Watched) -> None:
     reference = watched.register(watched.name)
 
-    def scan(_version: RegisteredVersion, _reason: Reason) -> Outcome:
-        return Outcome(watched.passed(reference), (OutputError("access denied by the registry"),))
+    def scan(_version: RegisteredVersion, _reason: Reason) -> Audited:
+        return Audited(watched.passed(reference), (OutputError("access denied by the registry"),))
 
     report = watched.run(scan)
     assert (outcome(report), report.exit_code) == ([(reference.uri, Action.SCANNED, 5)], 5)
@@ -376,7 +376,7 @@ def test_tags_that_could_not_be_written_are_five(watched: Watched) -> None:
 def test_an_interruption_ends_the_run(watched: Watched) -> None:
     watched.register(watched.name)
 
-    def scan(_version: RegisteredVersion, _reason: Reason) -> Outcome:
+    def scan(_version: RegisteredVersion, _reason: Reason) -> Audited:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -17,7 +17,7 @@ from lxml import etree
 from rich.console import Console
 from samples import HOSTILE
 
-from backdoor_gate.fleet import Action, Due, Finding, Reason, RegisteredVersion, RescanReport, VersionResult
+from backdoor_gate.fleet import Action, Due, Reason, RegisteredVersion, RescanReport, VersionResult, VersionVerdict
 from backdoor_gate.records import PolicyRef, Verdict
 from backdoor_gate.reports.rescan import Format, json_v1, junit, markdown, render, rows
 from backdoor_gate.reports.rescan.console import line, rescan_view
@@ -30,9 +30,9 @@ SCHEMA = json.loads(resources.files("backdoor_gate.reports").joinpath("schema/re
 THEN = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
 
 
-def finding(verdict: Verdict, reason: str, classes: tuple[int, ...] = ()) -> Finding:
+def finding(verdict: Verdict, reason: str, classes: tuple[int, ...] = ()) -> VersionVerdict:
     times = (THEN, THEN + timedelta(days=90))
-    return Finding(verdict, (reason,), "0123456789abcdef", *times, "sha256:" + "ab" * 32, classes)
+    return VersionVerdict(verdict, (reason,), "0123456789abcdef", *times, "sha256:" + "ab" * 32, classes)
 
 
 RESULTS = (

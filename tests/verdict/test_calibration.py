@@ -14,7 +14,7 @@ from backdoor_gate.records import Suspicion, Verdict
 from backdoor_gate.verdict.calibration import values_of
 from backdoor_gate.verdict.conformal import FEWEST_ALIKE
 from backdoor_gate.verdict.decide import decide
-from backdoor_gate.verdict.references import Kind, Reference, References
+from backdoor_gate.verdict.references import KnownModel, ModelKind, References
 from backdoor_gate.verdict.scores import model_scores
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ REQUIRED = ("neural_cleanse", "spectral_inversion")
 def references(count: int, *, blocked: int = 0, classes: int = 10, rate: float = 0.01) -> References:
     """Return references whose scores are all about those of an innocent network."""
     usual = values_of(model_scores(INNOCENT))
-    kind = Kind(classes=classes, shape=(1, 8, 8))
+    kind = ModelKind(classes=classes, shape=(1, 8, 8))
     models = tuple(
-        Reference(
+        KnownModel(
             name=str(at), digest=f"sha256:{at:064x}", kind=kind, blocked=at < blocked,
             scores={name: value - at % 10 / 100 for name, value in usual.items()},
         )

@@ -19,14 +19,14 @@ from backdoor_gate.verdict.conformal import (
     standardised,
     standing,
 )
-from backdoor_gate.verdict.references import Kind
+from backdoor_gate.verdict.references import ModelKind
 
-TEN = Kind(classes=10, shape=(1, 28, 28))
-MANY = Kind(classes=43, shape=(3, 32, 32))
+TEN = ModelKind(classes=10, shape=(1, 28, 28))
+MANY = ModelKind(classes=43, shape=(3, 32, 32))
 NAMES = ("neural_cleanse", "pair_patch", "warp_inversion")
 
 
-def population(count: int, seed: int, kind: Kind = TEN, shift: float = 0.0) -> list[Ranked]:
+def population(count: int, seed: int, kind: ModelKind = TEN, shift: float = 0.0) -> list[Ranked]:
     """Return clean models: correlated scores, heavy-tailed, one detector mostly without a trigger."""
     random = np.random.default_rng(seed)
     found = []

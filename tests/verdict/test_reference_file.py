@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from backdoor_gate.catalogue import PACK_VERSION, DetectorPlan
 from backdoor_gate.errors import UsageError
-from backdoor_gate.verdict.references import MAX_BYTES, Kind, Reference, References, parse, render
+from backdoor_gate.verdict.references import MAX_BYTES, KnownModel, ModelKind, References, parse, render
 
 PLANS = (DetectorPlan("neural_cleanse", required=True, settings={"steps": 120, "images": 12}),)
 SETTINGS = {"neural_cleanse": {"steps": 120, "images": 12}}
 
 
-def reference(number: int, **changes: Any) -> Reference:
+def reference(number: int, **changes: Any) -> KnownModel:
     digest = f"sha256:{number:064x}"
-    kind = Kind(classes=10, shape=(1, 28, 28), architecture="nets:build")
+    kind = ModelKind(classes=10, shape=(1, 28, 28), architecture="nets:build")
     made = {"name": f"models:/a/{number}", "digest": digest, "kind": kind, "blocked": False, "scores": {}}
-    return Reference(**(made | changes))
+    return KnownModel(**(made | changes))
 
 
-def population(*models: Reference) -> References:
+def population(*models: KnownModel) -> References:
     return References(detectors=SETTINGS, data="clean", false_block_rate=0.01, models=models)
 
 
