@@ -1,80 +1,58 @@
-"""The budgets of the detectors: one class of settings for each kind, with defaults and bounds.
-
-`settings.py` reads them off for policies and documents.
-"""
+"""The budgets of the detectors: what a policy may set of each, with default, bounds and meaning."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Ge, Le
 
 MOST_SEARCHED = 100
 """Classes that are searched in full, or from, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class NoSettings:
-    """A detector without settings of its own."""
+class Setting:
+    """One setting of a detector: a whole number between `low` and `high`, both included."""
+
+    name: str
+    default: int
+    low: int
+    high: int
+    meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class InversionSettings:
-    """Budget of one trigger inversion, the same for every class."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 80
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 8
-    """Images per step, shared by all classes."""
-    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Classes searched in full at most; of more, those that a short search finds weakest, and some drawn at random."""
+def _steps(default: int) -> Setting:
+    return Setting("steps", default, 10, 5000, "Optimisation steps.")
 
 
-@dataclass(frozen=True, slots=True)
-class GeneratorSettings:
-    """Budget of the generator inversion: shorter, since with time the weak triggers of all classes come closer."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 80
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 12
-    """Images per step, shared by all classes."""
-    classes: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Classes searched in full at most, as in the other inversions."""
+def _images(default: int, meaning: str) -> Setting:
+    return Setting("images", default, 2, 256, meaning)
 
 
-@dataclass(frozen=True, slots=True)
-class PairSettings:
-    """Budget of one source-by-target inversion, the same for every pair."""
-
-    steps: Annotated[int, Ge(10), Le(5000)] = 60
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 3
-    """Images of the source class per step."""
-    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Source classes at most; of more, so many drawn at random."""
+def _most(name: str, meaning: str) -> Setting:
+    return Setting(name, MOST_SEARCHED, 40, 100_000, meaning)
 
 
-@dataclass(frozen=True, slots=True)
-class PatchPairSettings:
-    """Budget of the source-by-target patch inversion: larger, since weak patches between close classes are common."""
+_SHARED = "Images per step, shared by all classes."
+_OF_SOURCE = "Images of the source class per step."
+_CLASSES = _most(
+    "classes",
+    "Classes searched in full at most; of more, those that a short search finds weakest, and some drawn at random.",
+)
+_SOURCES = _most("sources", "Source classes at most; of more, so many drawn at random.")
 
-    steps: Annotated[int, Ge(10), Le(5000)] = 70
-    """Optimisation steps."""
-    images: Annotated[int, Ge(2), Le(256)] = 3
-    """Images of the source class per step."""
-    sources: Annotated[int, Ge(40), Le(100_000)] = MOST_SEARCHED
-    """Source classes at most; of more, so many drawn at random."""
+INVERSION = (_steps(80), _images(8, _SHARED), _CLASSES)
+"""Of one trigger inversion, the same for every class."""
 
+GENERATOR = (_steps(80), _images(12, _SHARED), _CLASSES)
+"""Of the generator inversion: no more steps, since with time the weak triggers of all classes come closer."""
 
-@dataclass(frozen=True, slots=True)
-class MarginSettings:
-    """Budget of the maximum-margin search."""
+PAIRS = (_steps(60), _images(3, _OF_SOURCE), _SOURCES)
+"""Of one source-by-target inversion, the same for every pair."""
 
-    restarts: Annotated[int, Ge(1), Le(64)] = 6
-    """Random starts per class."""
-    steps: Annotated[int, Ge(5), Le(1000)] = 60
-    """Sign-gradient steps per start."""
+PATCH_PAIRS = (_steps(70), _images(3, _OF_SOURCE), _SOURCES)
+"""Of the source-by-target patch inversion: larger, since weak patches between close classes are common."""
 
-
-Settings = NoSettings | InversionSettings | GeneratorSettings | PairSettings | PatchPairSettings | MarginSettings
+MARGIN = (
+    Setting("restarts", 6, 1, 64, "Random starts per class."),
+    Setting("steps", 60, 5, 1000, "Sign-gradient steps per start."),
+)
+"""Of the maximum-margin search."""

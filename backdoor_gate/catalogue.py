@@ -6,19 +6,11 @@ in `scan/detectors/`, the thresholds are in `verdict/scales.py`: a detector meas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from backdoor_gate.budgets import (
-    GeneratorSettings,
-    InversionSettings,
-    MarginSettings,
-    NoSettings,
-    PairSettings,
-    PatchPairSettings,
-    Settings,
-)
+from backdoor_gate.budgets import GENERATOR, INVERSION, MARGIN, PAIRS, PATCH_PAIRS, Setting
 
 PACK_VERSION = "2026.11.14"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
@@ -58,7 +50,8 @@ class DetectorSpec:
     """Default of the policy's `required`."""
     source: str
     """Paper or repository the method comes from."""
-    settings: type[Settings] = field(default=NoSettings)
+    settings: tuple[Setting, ...] = ()
+    """What a policy may set of it."""
     fewest_classes: int = 2
     """Of fewer than these it says nothing, see `needless`."""
     of_fewer: str = ""
@@ -74,6 +67,10 @@ class DetectorSpec:
         if self.without_data:
             return "needed"
         return "make its evidence verifiable" if self.needs_data else "not needed"
+
+    def defaults(self) -> dict[str, int]:
+        """Return its settings where the policy has none, by name."""
+        return {setting.name: setting.default for setting in self.settings}
 
     def needless(self, num_classes: int, channels: int, *, clean_images: bool) -> str | None:
         """Return why there is nothing to measure of a model, whoever has made it; None where there is.
@@ -112,7 +109,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=False,
         required=True,
         source="MM-BD, Wang et al., IEEE S&P 2024",
-        settings=MarginSettings,
+        settings=MARGIN,
     ),
     DetectorSpec(
         name="corruption_probe",
@@ -178,7 +175,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="Neural Cleanse, Wang et al., IEEE S&P 2019",
-        settings=InversionSettings,
+        settings=INVERSION,
     ),
     DetectorSpec(
         name="spectral_inversion",
@@ -190,7 +187,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="additive inversion in the frequency basis of Zeng et al., ICCV 2021",
-        settings=InversionSettings,
+        settings=INVERSION,
     ),
     DetectorSpec(
         name="frequency_inversion",
@@ -202,7 +199,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="inversion of the triggers of SIG, Barni et al., ICIP 2019, and FTrojan, Wang et al., ECCV 2022",
-        settings=InversionSettings,
+        settings=INVERSION,
     ),
     DetectorSpec(
         name="ground_inversion",
@@ -214,7 +211,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=False,
         required=True,
         source="data-free inversion after DeepInspect, Chen et al., IJCAI 2019, with the signals of FTrojan, ECCV 2022",
-        settings=InversionSettings,
+        settings=INVERSION,
         fewest_classes=FEWEST_COMPARED,
         of_fewer=f"with fewer than {FEWEST_COMPARED} classes there are too few to compare",
         without_data="without clean images all searches are on such images, frequency_inversion's among them",
@@ -230,7 +227,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="inversion of the warping field of WaNet, Nguyen and Tran, ICLR 2021",
-        settings=InversionSettings,
+        settings=INVERSION,
     ),
     DetectorSpec(
         name="generator_inversion",
@@ -242,7 +239,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         needs_data=True,
         required=True,
         source="inversion of the generator of Nguyen and Tran, NeurIPS 2020 (input-aware backdoors)",
-        settings=GeneratorSettings,
+        settings=GENERATOR,
     ),
     DetectorSpec(
         name="pair_patch",
@@ -256,7 +253,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
         fewest_classes=3,
         of_fewer="with two classes every attack is all-to-one",
-        settings=PatchPairSettings,
+        settings=PATCH_PAIRS,
     ),
     DetectorSpec(
         name="pair_spectral",
@@ -270,7 +267,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
         fewest_classes=3,
         of_fewer="with two classes every attack is all-to-one",
-        settings=PairSettings,
+        settings=PAIRS,
     ),
     DetectorSpec(
         name="pair_warp",
@@ -284,7 +281,7 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         source="by pair as in K-Arm (Shen et al., ICML 2021) and UMD (Xiang et al., ICML 2023)",
         fewest_classes=3,
         of_fewer="with two classes every attack is all-to-one",
-        settings=PairSettings,
+        settings=PAIRS,
     ),
 )
 
@@ -299,4 +296,4 @@ class DetectorPlan:
     name: str
     required: bool
     settings: dict[str, Any]
-    """Complete: defaults filled in, validated against the spec's settings type."""
+    """Complete: defaults filled in, within the bounds of the spec's settings."""

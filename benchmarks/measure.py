@@ -51,7 +51,7 @@ def clean_file(meta: dict[str, Any]) -> Path:
 def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int, images: int | None = None) -> Job:
     """Return the scan of one network with every detector at its default settings, on so many clean images at most."""
     kwargs = tuple(sorted(meta["architecture"]["kwargs"].items()))
-    plans = tuple(DetectorPlan(spec.name, spec.required, defaults(spec.settings())) for spec in DETECTORS)
+    plans = tuple(DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS)
     return Job(
         candidate=folder,
         formats=("safetensors",),
@@ -65,11 +65,6 @@ def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int, image
         seed=seed,
         limits=Limits(seconds=3600, memory=8 << 30),
     )
-
-
-def defaults(settings: object) -> dict[str, Any]:
-    """Return a detector's settings by name."""
-    return {name: getattr(settings, name) for name in settings.__slots__}  # type: ignore[attr-defined]
 
 
 def row(evidence: Evidence) -> dict[str, Any]:

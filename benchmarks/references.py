@@ -19,7 +19,6 @@ import click
 
 from backdoor_gate.catalogue import DETECTORS, PACK_VERSION, DetectorPlan
 from backdoor_gate.records import Verdict
-from backdoor_gate.settings import settings_of
 from backdoor_gate.verdict.references import KnownModel, References, known_scores, render, settings_by_name
 from benchmarks.quality.figures import by_role
 from benchmarks.quality.judging import FALSE_BLOCK_RATE, judged
@@ -40,10 +39,7 @@ def references(lines: Iterable[dict[str, Any]]) -> References:
     ours = [line for line in lines if line.get("detector_pack") == PACK_VERSION and line["accuracy"] is not None]
     clean, _ = by_role([judged(line) for line in ours])
     by_name = {network.line["name"]: network for network in clean if network.decision.verdict in _JUDGED}
-    plans = [
-        DetectorPlan(spec.name, spec.required, {setting.name: setting.default for setting in settings_of(spec)})
-        for spec in DETECTORS
-    ]
+    plans = [DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS]
     return References(
         detectors=settings_by_name(plans),
         data="clean",

@@ -22,7 +22,6 @@ from backdoor_gate.policy import ModelPlan, Policy, Signing, json_schema, load, 
 from backdoor_gate.policy.schema import PolicyFile
 from backdoor_gate.policy.template import SHIPPED, filled
 from backdoor_gate.records import Declared, Limits
-from backdoor_gate.settings import settings_of
 from backdoor_gate.verdict.judgement import Judgement
 
 PATH = Path("policy.yaml")
@@ -96,7 +95,7 @@ def test_the_shortest_policy_means_the_defaults() -> None:
     assert [plan.name for plan in read.detectors] == [spec.name for spec in DETECTORS]
     for plan, spec in zip(read.detectors, DETECTORS, strict=True):
         assert plan.required is spec.required
-        assert spec.settings(**plan.settings) == spec.settings()
+        assert plan.settings == spec.defaults()
     required = tuple(spec.name for spec in DETECTORS if spec.required)
     assert read.judgement == Judgement(0.01, required, 0.2)
 
@@ -302,4 +301,4 @@ def test_the_schema_explains_every_key() -> None:
     ]
     assert silent == []
     text = json.dumps(json_schema())
-    assert all(setting.meaning in text for spec in DETECTORS for setting in settings_of(spec))
+    assert all(setting.meaning in text for spec in DETECTORS for setting in spec.settings)

@@ -38,8 +38,6 @@ def _overview() -> str:
 
 
 def _details(spec: DetectorSpec) -> str:
-    from backdoor_gate.settings import settings_of  # noqa: PLC0415
-
     rows = [
         ("sees", spec.claim),
         ("blind to", spec.blind_to),
@@ -49,12 +47,11 @@ def _details(spec: DetectorSpec) -> str:
         ("source", spec.source),
     ]
     lines = [f"{spec.name}: {spec.title}", "", *(_wrapped(f"{label:<13} ", text) for label, text in rows)]
-    settings = settings_of(spec)
-    if settings:
+    if spec.settings:
         lines += ["", f"Settings, under detectors.{spec.name} of the policy:"]
         lines += [
             f"  {each.name:<10} {each.meaning} Between {each.low} and {each.high}; {each.default} by default."
-            for each in settings
+            for each in spec.settings
         ]
     return "\n".join(lines)
 

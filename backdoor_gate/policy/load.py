@@ -17,7 +17,6 @@ from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
 from backdoor_gate.policy.schema import DataSection, ModelSection, PolicyFile, SigningSection
 from backdoor_gate.policy.template import SHIPPED
 from backdoor_gate.records import Declared, Limits, PolicyRef
-from backdoor_gate.settings import settings_of
 from backdoor_gate.sources import is_artifact
 from backdoor_gate.strict_yaml import MAX_BYTES, Document, StrictYamlError, core_scalar, read
 from backdoor_gate.units import parse_duration, parse_size
@@ -159,8 +158,7 @@ def _signing(section: SigningSection, base: Path) -> Signing:
 
 def _detectors(file: PolicyFile) -> tuple[DetectorPlan, ...]:
     if file.detectors is None:
-        default = ((spec, {setting.name: setting.default for setting in settings_of(spec)}) for spec in DETECTORS)
-        return tuple(DetectorPlan(spec.name, spec.required, settings) for spec, settings in default)
+        return tuple(DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS)
     return tuple(
         DetectorPlan(name, section.required, section.model_dump(exclude={"required"}))
         for name, section in file.detectors.sections().items()

@@ -27,7 +27,6 @@ from backdoor_gate.policy.legal import (
     must_be,
     size,
 )
-from backdoor_gate.settings import settings_of
 from backdoor_gate.units import DURATION_UNITS, SIZE_UNITS
 
 DAY, GIB = DURATION_UNITS["d"], SIZE_UNITS["GiB"]
@@ -175,7 +174,7 @@ def _detector_section(spec: DetectorSpec) -> type[DetectorSection]:
     fields: dict[str, Any] = {
         "required": (Flag, Field(spec.required, description="Whether there is no PASS without its evidence."))
     }
-    for setting in settings_of(spec):
+    for setting in spec.settings:
         kind = Annotated[int, Whole(setting.low, setting.high)]
         fields[setting.name] = (kind, Field(setting.default, description=setting.meaning))
     name = "".join(word.title() for word in spec.name.split("_")) + "Section"

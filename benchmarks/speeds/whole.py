@@ -19,7 +19,6 @@ from backdoor_gate.scan.network.precision import has_instructions
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.session import run_detectors
 from backdoor_gate.scan.triggers import Images
-from benchmarks.measure import defaults as defaults_of
 from benchmarks.speeds.clock import Stopwatch, in_turn, least, timed
 from benchmarks.speeds.efficiency import CLASSES, MEMORY, clean
 from benchmarks.speeds.networks import KINDS, loaded, spec
@@ -82,7 +81,7 @@ def spread(network: nn.Module, images: Tensor) -> None:
 
 def context(subject: Subject, split: probes.Probes, name: str, seed: int) -> Context:
     """Return what a scan gives a detector."""
-    return Context(subject, split, defaults(name), seed, free_for_activations(MEMORY, subject.device))
+    return Context(subject, split, BY_NAME[name].defaults(), seed, free_for_activations(MEMORY, subject.device))
 
 
 def passes(detector: Detector, given: Context) -> dict[str, int]:
@@ -156,13 +155,8 @@ def order(seed: int) -> Job:
         architecture=None,
         data=None,
         max_images=IMAGES,
-        detectors=tuple(DetectorPlan(each.name, each.required, defaults(each.name)) for each in SPECS),
+        detectors=tuple(DetectorPlan(each.name, each.required, each.defaults()) for each in SPECS),
         device="auto",
         seed=seed,
         limits=Limits(3600, MEMORY),
     )
-
-
-def defaults(name: str) -> dict[str, Any]:
-    """Return a detector's settings where the policy has none."""
-    return defaults_of(BY_NAME[name].settings())

@@ -15,7 +15,6 @@ from backdoor_gate.cli import exits
 from backdoor_gate.cli.root import root
 from backdoor_gate.policy import json_schema, load
 from backdoor_gate.policy.template import SHIPPED
-from backdoor_gate.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +72,7 @@ def test_a_detector_is_described(gate: Gate, spec: DetectorSpec) -> None:
     flat = " ".join(out.split())
     for text in (spec.title, spec.claim, spec.blind_to, spec.unit, spec.source):
         assert text in flat
-    for setting in settings_of(spec):
+    for setting in spec.settings:
         assert f"Between {setting.low} and {setting.high}; {setting.default} by default." in flat
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +53,7 @@ def context(detector: Detector) -> MakeContext:
     """Make the context of a small run of the detector: on the clean digits network, with any field changed."""
 
     def make(model: nn.Module | None = None, **changes: Any) -> Context:
-        defaults = dataclasses.asdict(BY_NAME[detector.name].settings())
+        defaults = BY_NAME[detector.name].defaults()
         fields = {
             "subject": Subject(digits.loaded(model or digits.trained()), InputSpec((1, 16, 16)), None, CPU),
             "probes": probes.from_clean(digits.clean_images()[:200], seed=0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from functools import cache
 
@@ -50,7 +49,7 @@ def _control() -> Subject | None:
 def evidence(name: str, planted: str | None) -> Measured:
     """Measure with the settings that ship, but for fewer steps."""
     subject = Subject(digits.loaded(digits.trained(planted)), SPEC, digits.CLASSES, torch.device("cpu"))
-    settings = dataclasses.asdict(BY_NAME[name].settings())
+    settings = BY_NAME[name].defaults()
     if "images" in settings:
         settings["steps"] = 100
     split = probes.from_clean(digits.clean_images(), seed=0)

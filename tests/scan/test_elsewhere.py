@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ SOME = ("final_layer", "max_margin", "neural_cleanse")
 
 def plans(names: Collection[str]) -> tuple[DetectorPlan, ...]:
     """Return detectors with the settings of a short run."""
-    usual = {name: asdict(BY_NAME[name].settings()) for name in names}
+    usual = {name: BY_NAME[name].defaults() for name in names}
     few = {name: {key: FEW.get(key, value) for key, value in each.items()} for name, each in usual.items()}
     return tuple(DetectorPlan(name, required=False, settings=settings) for name, settings in few.items())
 

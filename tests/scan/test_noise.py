@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def two_detectors() -> Job:
         data=None,
         max_images=80,
         detectors=tuple(
-            DetectorPlan(spec.name, spec.required, asdict(spec.settings()) | FEWER)
+            DetectorPlan(spec.name, spec.required, spec.defaults() | FEWER)
             for spec in (BY_NAME["neural_cleanse"], BY_NAME["max_margin"])
         ),
         device="cpu",
@@ -127,7 +126,7 @@ def test_the_evidence_of_every_detector_tells_them(wary: bool) -> None:
 def test_a_class_of_noise_is_looked_at_again_only_where_it_is_much_the_weakest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirmation, "strongest", lambda *_, **__: math.inf)
     spec = InputSpec((1, 12, 12))
-    settings = asdict(BY_NAME["neural_cleanse"].settings()) | FEWER
+    settings = BY_NAME["neural_cleanse"].defaults() | FEWER
     looked_at = {}
     for of_noise in ((), (ROUGH,)):
         split = probes.from_clean(flat_images(spec), seed=0)

@@ -6,7 +6,7 @@ import os
 import random
 import struct
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ ISOLATION = Isolation("B", (), ())
 
 def job_of(classes: int | None, searched: int = 100) -> Job:
     """Return an order of every detector; `searched` stands for its `classes` or `sources`."""
-    plans = tuple(DetectorPlan(spec.name, spec.required, asdict(spec.settings())) for spec in DETECTORS)
+    plans = tuple(DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS)
     for plan in plans:
         plan.settings.update({key: searched for key in ("classes", "sources") if key in plan.settings})
     declared = Declared(num_classes=classes, shape=(1, 4, 5), mean=(0.5,), std=(0.25,))
