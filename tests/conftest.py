@@ -1,4 +1,4 @@
-"""What several parts' tests share: an MLflow store in a file and a real MLflow server, each started when first used."""
+"""What several parts' tests share: an MLflow store in a file, a real MLflow server, the program, the goldens."""
 
 from __future__ import annotations
 
@@ -101,6 +101,21 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
         except OSError:
             time.sleep(0.2)
     pytest.fail(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def program(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call the program as its command does; returns exit code, standard output and standard error."""
+    from backdoor_gate.cli import exits  # noqa: PLC0415
+    from backdoor_gate.cli.root import root  # noqa: PLC0415
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = exits.run(root, arguments)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from support import tiny_network
 
 import backdoor_gate
 from backdoor_gate import Verdict, audit_model
@@ -38,10 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("nets", "model", "empty"):
         (tmp_path / name).mkdir()
     (tmp_path / "policy.yaml").write_text(POLICY)
-    source = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-    (tmp_path / "nets" / "flat_network.py").write_text(source)
-    weights = {"1.weight": np.random.default_rng(0).normal(0, 0.1, (10, 64)), "1.bias": np.zeros(10)}
-    save_file({key: value.astype(np.float32) for key, value in weights.items()}, tmp_path / "model" / "m.safetensors")
+    (tmp_path / "nets" / "flat_network.py").write_text(tiny_network.SOURCE)
+    (tmp_path / "model" / "m.safetensors").write_bytes(tiny_network.weights(0))
     return tmp_path
 
 

@@ -8,12 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from support import tiny_network
 
-from backdoor_gate.cli import calibrate, exits
-from backdoor_gate.cli.root import root
+from backdoor_gate.cli import calibrate
 from backdoor_gate.records import Verdict
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ version: 1
 model: {architecture: tiny:build, architecture_path: nets, num_classes: 10, input: {shape: [1, 8, 8]}}
 detectors: {max_margin: {restarts: 1, steps: 5}}
 """
-NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
 
 
 @pytest.fixture
@@ -37,26 +34,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "policy.yaml").write_text(POLICY)
     (tmp_path / "nets").mkdir()
-    (tmp_path / "nets" / "tiny.py").write_text(NETWORK)
+    (tmp_path / "nets" / "tiny.py").write_text(tiny_network.SOURCE)
     for seed, name in enumerate("abc"):
         (tmp_path / name).mkdir()
-        weights = np.random.default_rng(seed).normal(0, 0.1, (10, 64)).astype(np.float32)
-        save_file({"1.weight": weights, "1.bias": np.zeros(10, np.float32)}, tmp_path / name / "m.safetensors")
+        (tmp_path / name / "m.safetensors").write_bytes(tiny_network.weights(seed))
     return tmp_path
 
 
 @pytest.fixture
-def gate(folder: Path, capsys: pytest.CaptureFixture[str]) -> Gate:
+def gate(folder: Path, program: Gate) -> Gate:
     """Call a command in that folder; returns exit code, standard output and standard error."""
     assert folder.is_dir()
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, arguments)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
+    return program
 
 
 def written(folder: Path) -> dict[str, Any]:

@@ -11,8 +11,6 @@ import pytest
 
 from backdoor_gate import __version__
 from backdoor_gate.catalogue import DETECTORS
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
 from backdoor_gate.policy import json_schema, load
 from backdoor_gate.policy.template import SHIPPED
 
@@ -26,16 +24,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def gate(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def gate(program: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Call the program in an empty folder; returns exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return program
 
 
 def test_version(gate: Gate) -> None:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
 from backdoor_gate.publishers.attestation import keys
 
 if TYPE_CHECKING:
@@ -22,17 +20,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gate:
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Gate) -> Gate:
     """Call the program in a folder of its own; returns exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return program
 
 
 def test_a_new_pair(gate: Gate, tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.promotion import Pipeline, weights
-
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
+from support.promotion import Pipeline
+from support.tiny_network import weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,17 +45,10 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 @pytest.fixture
-def gate(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Gate:
+def gate(pipeline: Pipeline, program: Gate) -> Gate:
     """Call `rescan` there; returns exit code, standard output and standard error."""
     assert pipeline.folder.is_dir()
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, ("rescan", *arguments))
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return call
+    return partial(program, "rescan")
 
 
 def test_a_night_and_the_next(pipeline: Pipeline, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

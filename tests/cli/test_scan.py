@@ -8,15 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
-
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
+from support import tiny_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +29,6 @@ model:
   input: {shape: [1, 8, 8]}
 detectors: {max_margin: {restarts: 1, steps: STEPS}}
 """
-NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
 
 
 @pytest.fixture
@@ -43,26 +39,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "policy.yaml").write_text(POLICY.replace("STEPS", "5"))
     (tmp_path / "nets").mkdir()
-    (tmp_path / "nets" / "tiny.py").write_text(NETWORK)
+    (tmp_path / "nets" / "tiny.py").write_text(tiny_network.SOURCE)
     (tmp_path / "empty").mkdir()
     (tmp_path / "model").mkdir()
-    random = np.random.default_rng(0)
-    weights = {"1.weight": random.normal(0, 0.1, (10, 64)), "1.bias": np.zeros(10)}
-    save_file({key: value.astype(np.float32) for key, value in weights.items()}, tmp_path / "model" / "m.safetensors")
+    (tmp_path / "model" / "m.safetensors").write_bytes(tiny_network.weights(0))
     return tmp_path
 
 
 @pytest.fixture
-def gate(folder: Path, capsys: pytest.CaptureFixture[str]) -> Gate:
+def gate(folder: Path, program: Gate) -> Gate:
     """Call `scan` in that folder; returns exit code, standard output and standard error."""
     assert folder.is_dir()
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, ("scan", *arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(program, "scan")
 
 
 # ---------------------------------------------------------------------------------------------- before the scan

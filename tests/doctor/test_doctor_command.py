@@ -11,8 +11,6 @@ import pytest
 import torch
 from support.small_networks import Plain
 
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
 from backdoor_gate.policy import load
 
 if TYPE_CHECKING:
@@ -36,19 +34,13 @@ BUILT = ("--architecture", "minding:build", "--architecture-path", "nets")
 
 
 @pytest.fixture
-def gate(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Gate:
+def gate(bench: Bench, program: Gate, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Call the program in a folder with the network, its images and a policy without its normalisation."""
     monkeypatch.chdir(bench.folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     bench.data(*bench.images())
     (bench.folder / "policy.yaml").write_text(POLICY)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = exits.run(root, arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return program
 
 
 def kinds(out: str) -> dict[str, str]:

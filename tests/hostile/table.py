@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import tiny_network
 from support.forging import touching
 
 from backdoor_gate.scan import session
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 USAGE, REFUSED, UNMEASURED, UNWRITTEN, UNVERIFIED = 2, 3, 4, 5, 6
 """Exit codes of the contract."""
-NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
 MLMODEL = """\
 flavors:
   python_function: {data: data, loader_module: mlflow.pytorch}
@@ -54,7 +54,7 @@ class Bench:
         """Make the folders and the trusted network."""
         self.candidate.mkdir()
         (self.folder / "nets").mkdir()
-        (self.folder / "nets" / "tiny_net.py").write_text(NETWORK)
+        (self.folder / "nets" / "tiny_net.py").write_text(tiny_network.SOURCE)
 
     @property
     def candidate(self) -> Path:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.promotion import NETWORK, POLICY, Pipeline, weights
+from support import tiny_network
+from support.promotion import POLICY, Pipeline
+from support.tiny_network import weights
 
 from backdoor_gate.audit import audit
-from backdoor_gate.cli import exits
-from backdoor_gate.cli.root import root
 from backdoor_gate.errors import NotVerifiedError, OutputError
 from backdoor_gate.lifecycle.verify import verify
 from backdoor_gate.orders import Request
@@ -37,19 +37,17 @@ def served(mlflow_server: str, tmp_path: Path) -> Pipeline:
     """A pipeline on a real server, with a policy whose scans take a second."""
     pipeline = Pipeline(mlflow_server, tmp_path)
     (tmp_path / "policy.yaml").write_text(QUICK)
-    assert NETWORK in (tmp_path / "nets" / "tiny.py").read_text()
+    assert tiny_network.SOURCE in (tmp_path / "nets" / "tiny.py").read_text()
     return pipeline
 
 
 @pytest.fixture
-def gate(served: Pipeline, capsys: pytest.CaptureFixture[str]) -> Gate:
+def gate(served: Pipeline, program: Gate) -> Gate:
     """Call a command with the pipeline's policy and registry; returns exit code, standard output and standard error."""
 
     def call(command: str, model: str, *options: str) -> tuple[int, str, str]:
         policy = f"--policy={served.folder / 'policy.yaml'}"
-        code = exits.run(root, (command, model, policy, f"--tracking-uri={served.uri}", *options))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return program(command, model, policy, f"--tracking-uri={served.uri}", *options)
 
     return call
 

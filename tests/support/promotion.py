@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from safetensors.numpy import save
+from support import tiny_network
 
 from backdoor_gate import __version__
 from backdoor_gate.architecture_digest import code_digest
@@ -59,13 +58,6 @@ model:
 data: {clean: clean.npz}
 signing: {key: gate.key, trusted: [gate.pub]}
 """
-NETWORK = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-
-
-def weights(seed: int) -> bytes:
-    """Return weights that fit `NETWORK`, as a safetensors file."""
-    values = np.random.default_rng(seed).normal(0, 0.1, (10, 64)).astype(np.float32)
-    return save({"1.weight": values, "1.bias": np.zeros(10, np.float32)})
 
 
 @dataclass
@@ -88,7 +80,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         """Write the files."""
         (self.folder / "nets").mkdir()
-        (self.folder / "nets" / "tiny.py").write_text(NETWORK)
+        (self.folder / "nets" / "tiny.py").write_text(tiny_network.SOURCE)
         (self.folder / "clean.npz").write_bytes(b"clean images")
         (self.folder / "policy.yaml").write_text(POLICY)
         self.key, _ = create_pair(self.folder / "gate.key")
