@@ -69,6 +69,10 @@ class Trial:
     preparation: Preparation
     predicted: tuple[int, ...]
     """Class of each image that was tried; empty where the network's output was of no use."""
+    losses: tuple[float, ...] = ()
+    """Cross-entropy of each of them with its label, at the temperature under which their mean is least: it says how
+    well the input suits the network where the class does not change, and not how sure the network is. Empty without
+    labels or a useful output."""
 
 
 @dataclass(frozen=True, slots=True)

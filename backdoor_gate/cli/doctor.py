@@ -88,13 +88,20 @@ def _text(findings: Sequence[Finding], readings: Sequence[Reading]) -> str:
     width = max(len(finding.level.value) for finding in findings)
     lines = [f"{finding.level.value:<{width}}  {finding}" for finding in findings]
     if len(readings) > 1:
-        best = sorted(readings[1:], key=lambda reading: -reading.accuracy)[:_SHOWN]
+        best = sorted(readings[1:], key=_misfit)[:_SHOWN]
         rows = [(readings[0], "  (the policy's)"), *((reading, "") for reading in best)]
-        lines += ["", "Clean images that are right, by how they are prepared:"]
-        lines += [f"  {reading.accuracy:4.0%}  {_way(reading)}{mark}" for reading, mark in rows]
+        lines += ["", "Clean images that are right, and their cross-entropy, by how they are prepared:"]
+        lines += [
+            f"  {reading.accuracy:4.0%}  {_misfit(reading):6.3f}  {_way(reading)}{mark}" for reading, mark in rows
+        ]
     problems = sum(finding.exit_code != 0 for finding in findings)
     lines += ["", f"{problems or 'no'} problem{'' if problems == 1 else 's'}"]
     return "\n".join(terminal(line) for line in lines)
+
+
+def _misfit(reading: Reading) -> float:
+    """Return the cross-entropy; infinity where the network gave no useful output."""
+    return float("inf") if reading.loss is None else reading.loss
 
 
 def _way(reading: Reading) -> str:
@@ -114,6 +121,9 @@ def _json(findings: Sequence[Finding], examined: Examined, code: int) -> str:
         "exit_code": code,
         "findings": [asdict(finding) for finding in findings],
         "class_order": {str(label): found for label, found in examined.order.items()},
-        "trials": [{**asdict(reading.preparation), "accuracy": reading.accuracy} for reading in examined.readings],
+        "trials": [
+            {**asdict(reading.preparation), "accuracy": reading.accuracy, "cross_entropy": reading.loss}
+            for reading in examined.readings
+        ],
     }
     return json.dumps(document, indent=2)

@@ -56,8 +56,8 @@ def init(  # noqa: PLR0913, PLR0917 (one argument per option)
     """Write the shipped policy, with comments, as a start for your own.
 
     With MODEL (what scan takes), the candidate is inspected in the locked worker, and format, classes and input shape
-    are filled in; with --data also the range and normalisation under which the clean images are classified best. What
-    is left to fill in is told. The exit code is zero if the file was written.
+    are filled in; with --data also the range and normalisation that fit the clean images best. What is left to
+    fill in is told. The exit code is zero if the file was written.
     """
     from backdoor_gate.policy import parse  # noqa: PLC0415
     from backdoor_gate.policy.template import filled  # noqa: PLC0415

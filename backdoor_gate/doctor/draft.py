@@ -60,10 +60,12 @@ def draft(model: str, given: Mapping[str, object], source: Source, output: Path)
         left = tuple(_left(inspection, values))
         return Draft(_headed(filled(values), model, facts, left), facts, left)
     examined = examine_model(Request(model, _parsed(filled(values), output)), source)
+    equal: tuple[Finding, ...] = ()
     if examined.best and not examined.best.reversed:
         values |= _as_keys(examined.best)
+        equal = _equal(examined.also)
         examined = examine_model(Request(model, _parsed(filled(values), output)), source)
-    left = tuple(finding for finding in examined.findings if finding.level is not Level.OK)
+    left = (*equal, *(finding for finding in examined.findings if finding.level is not Level.OK))
     return Draft(_headed(filled(values), model, facts, left), facts, left)
 
 
@@ -99,6 +101,12 @@ def _left(inspection: Inspection, values: Mapping[str, object]) -> list[Finding]
         hint = "name a few hundred labelled images that the model's maker did not choose"
         left.append(note("no-data", "no clean images: evidence from synthetic ones is unverified", "data.clean", hint))
     return left
+
+
+def _equal(also: str) -> tuple[Finding, ...]:
+    """Return that the images alone did not decide what was filled in."""
+    what = "what is filled in fits the clean images best, but not alone"
+    return (note("normalisation", what, "model.input", also),) if also else ()
 
 
 def _as_keys(way: Preparation) -> dict[str, object]:

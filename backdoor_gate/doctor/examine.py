@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backdoor_gate.doctor.finding import Finding, failure, note, ok
-from backdoor_gate.doctor.images import compared, image_findings
+from backdoor_gate.doctor.images import also, compared, image_findings
 from backdoor_gate.doctor.outputs import output_findings
 from backdoor_gate.doctor.readings import plain
 from backdoor_gate.errors import GateError
@@ -36,12 +36,14 @@ class Examined:
         findings: in the order in which they are best mended.
         readings: accuracy under every preparation that was tried, the present one first; empty without labels.
         best: the preparation that is better than the present one; None where none is.
+        also: what would do about as well as the best; empty where nothing would.
         order: the model's class by label, where another order of the classes is better; empty where none is.
     """
 
     findings: tuple[Finding, ...]
     readings: tuple[Reading, ...] = ()
     best: Preparation | None = None
+    also: str = ""
     order: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -115,7 +117,10 @@ def _judged(diagnosis: Diagnosis, request: Request, name: str, *, exposed: bool)
     images = image_findings(diagnosis, policy.judgement.max_unmeasured, place)
     outputs = output_findings(diagnosis, explained=better is not None)
     best = better.preparation if better and better.preparation != diagnosis.trials[0].preparation else None
-    return Examined((facts, *told, *images, *outputs), plain(diagnosis), best, readings.best.order if readings else {})
+    findings = (facts, *told, *images, *outputs)
+    if readings is None:
+        return Examined(findings)
+    return Examined(findings, plain(diagnosis), best, also(readings), readings.best.order)
 
 
 def _unattested(name: str, place: str) -> Finding:

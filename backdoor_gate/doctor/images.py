@@ -11,7 +11,7 @@ from backdoor_gate.doctor.readings import Reading, plain, reordered
 from backdoor_gate.records import DataFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from backdoor_gate.examination import Diagnosis, Preparation
 
@@ -28,10 +28,17 @@ _LISTED = 8
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """The present reading of the images, and the best one there is; they are the same where none is better."""
+    """What came of the trials.
+
+    Attributes:
+        present: the reading that a scan would use.
+        best: the best one; the present one where none is better.
+        ties: others that are about as good as the best, where that is not the present one.
+    """
 
     present: Reading
     best: Reading
+    ties: tuple[Reading, ...] = ()
 
 
 def compared(diagnosis: Diagnosis) -> Readings | None:
@@ -39,13 +46,23 @@ def compared(diagnosis: Diagnosis) -> Readings | None:
     readings = plain(diagnosis)
     if not readings:
         return None
-    present, best = readings[0], max(readings, key=lambda reading: reading.accuracy)
-    best = best if best.beats(present) else present
+    found = _prepared_best(readings)
     numbered = reordered(diagnosis)
     other = max(numbered, key=lambda reading: reading.accuracy)
-    if other.beats(best):
-        best = other if other.beats(numbered[0]) else numbered[0]
-    return Readings(present, best)
+    if other.beats(found.best):
+        return Readings(found.present, other if other.beats(numbered[0]) else numbered[0])
+    return found
+
+
+def _prepared_best(readings: Sequence[Reading]) -> Readings:
+    """Return the best preparation: of several that are about equal the one that is tried first, see `usual`."""
+    present = readings[0]
+    better = [reading for reading in readings if reading.beats(present)]
+    if not better:
+        return Readings(present, present)
+    fittest = min(better, key=lambda reading: (reading.loss or 0.0, -reading.accuracy))
+    best, *ties = (reading for reading in better if reading.equals(fittest))
+    return Readings(present, best, tuple(ties))
 
 
 def image_findings(diagnosis: Diagnosis, max_unmeasured: float, place: Place) -> tuple[Finding, ...]:
@@ -82,7 +99,7 @@ def _outside(diagnosis: Diagnosis, readings: Readings | None, place: Place) -> I
     if diagnosis.whole_numbers or (low >= spec.low - slack and high <= spec.high + slack):
         return
     way = readings.best.preparation if readings and readings.best is not readings.present else None
-    hint = _words(readings.present.preparation, way) if readings and way else f"set range: [{low:.4g}, {high:.4g}]"
+    hint = _fix(readings) if readings and way else f"set range: [{low:.4g}, {high:.4g}]"
     what = f"the images hold {low:.4g} to {high:.4g}, the policy says {spec.low:g} to {spec.high:g}"
     yield problem("input-range", what, place("model.input.range"), hint)
 
@@ -90,8 +107,8 @@ def _outside(diagnosis: Diagnosis, readings: Readings | None, place: Place) -> I
 def _preparation(readings: Readings, place: Place) -> Iterator[Finding]:
     """Yield what another preparation would gain."""
     present, best = readings.present.preparation, readings.best.preparation
-    gain = f"{readings.present.accuracy:.0%} of the clean images are right, {readings.best.accuracy:.0%} "
-    fix = _words(present, best)
+    gain = f"{_told(readings.present)} of the clean images are right, {_told(readings.best)} "
+    fix = _fix(readings)
     if (best.low, best.high) != (present.low, present.high):
         yield problem("input-range", f"{gain}in another range", place("model.input.range"), fix)
     elif (best.mean, best.std) != (present.mean, present.std):
@@ -102,7 +119,28 @@ def _preparation(readings: Readings, place: Place) -> Iterator[Finding]:
         yield problem("channel-order", f"{gain}with the channels reversed (RGB, BGR)", place("data.clean"), hint)
 
 
-def _words(present: Preparation, best: Preparation) -> str:
+def _told(reading: Reading) -> str:
+    fit = "" if reading.loss is None else f" (cross-entropy {reading.loss:.2g})"
+    return f"{reading.accuracy:.0%}{fit}"
+
+
+def _fix(readings: Readings) -> str:
+    """Return what to change, and what would do about as well."""
+    equal = also(readings)
+    fix = " and ".join(_steps(readings.present.preparation, readings.best.preparation))
+    return f"{fix}; {equal}" if equal else fix
+
+
+def also(readings: Readings) -> str:
+    """Return what would do about as well as the best preparation, with no more changes; empty where nothing would."""
+    present = readings.present.preparation
+    fewest = len(_steps(present, readings.best.preparation))
+    changes = [_steps(present, tie.preparation) for tie in readings.ties if not tie.preparation.reversed]
+    equal = ", or ".join(" and ".join(steps) for steps in changes if len(steps) <= fewest)
+    return f"about as good: {equal}; take what the network was trained with" if equal else ""
+
+
+def _steps(present: Preparation, best: Preparation) -> list[str]:
     """Return the policy's keys and values that turn one preparation into the other."""
     steps = []
     if (best.low, best.high) != (present.low, present.high):
@@ -112,7 +150,7 @@ def _words(present: Preparation, best: Preparation) -> str:
         steps.append(f"set normalize: {{mean: [{mean}], std: [{std}]}}")
     elif best.mean is None and present.mean is not None:
         steps.append("remove normalize")
-    return " and ".join(steps)
+    return steps
 
 
 def _order(readings: Readings, place: Place) -> Iterator[Finding]:

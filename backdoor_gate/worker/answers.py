@@ -9,7 +9,13 @@ from backdoor_gate.examination import Diagnosis, Examination, Inspection, Machin
 from backdoor_gate.worker import messages, schema, wire
 
 if TYPE_CHECKING:
-    from backdoor_gate.worker.schema import DiagnosisDocument, ExaminationDocument, PreparationDocument, ScanDocument
+    from backdoor_gate.worker.schema import (
+        DiagnosisDocument,
+        ExaminationDocument,
+        PreparationDocument,
+        ScanDocument,
+        TrialDocument,
+    )
 
 
 def send_examination(channel: int, nonce: str, examination: Examination) -> None:
@@ -59,11 +65,15 @@ def _diagnosis(document: DiagnosisDocument) -> Diagnosis:
         lowest=document.lowest,
         highest=document.highest,
         labels=None if document.labels is None else tuple(document.labels),
-        trials=tuple(Trial(_preparation(trial.preparation), tuple(trial.predicted)) for trial in document.trials),
+        trials=tuple(map(_trial, document.trials)),
         margins=tuple(document.margins),
         gradients=tuple(document.gradients),
         probabilities=document.probabilities,
     )
+
+
+def _trial(document: TrialDocument) -> Trial:
+    return Trial(_preparation(document.preparation), tuple(document.predicted), tuple(document.losses))
 
 
 def _preparation(document: PreparationDocument) -> Preparation:

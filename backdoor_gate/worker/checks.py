@@ -102,6 +102,8 @@ def check_examination(told: ExaminationDocument, job: Job) -> None:
         (told.images == 0 or tried <= told.images, "more images tried than there are"),
         (all(len(trial.predicted) in (0, tried) for trial in told.trials), "not one prediction per image"),
         (all(k in classes for trial in told.trials for k in trial.predicted), "prediction of no class"),
+        (all(len(trial.losses) in {0, len(trial.predicted)} for trial in told.trials), "not one loss per image"),
+        (labels is not None or not any(trial.losses for trial in told.trials), "losses without labels"),
     )
 
 

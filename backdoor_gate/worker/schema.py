@@ -266,6 +266,7 @@ class TrialDocument(Document):
 
     preparation: PreparationDocument
     predicted: Annotated[list[Count], Field(max_length=MAX_TRIED, fail_fast=True)]
+    losses: Annotated[list[NonNegative], Field(max_length=MAX_TRIED, fail_fast=True)]
 
 
 class DiagnosisDocument(Document):

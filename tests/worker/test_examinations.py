@@ -31,7 +31,7 @@ SPEC = InputSpec((1, 4, 5), 0.0, 1.0, (0.5,), (0.25,))
 PRESENT = Preparation(0.0, 1.0, (0.5,), (0.25,))
 DIAGNOSIS = Diagnosis(
     "safetensors", 3, SPEC, 4, 9, True, 0.0, 255.0, (0, 1, 2, 0),
-    (Trial(PRESENT, (0, 1, 2, 1)), Trial(Preparation(0.0, 255.0), ())),
+    (Trial(PRESENT, (0, 1, 2, 1), (0.5, 0.25, 0.0, 3.0)), Trial(Preparation(0.0, 255.0), ())),
     (1.5, 2.0, 0.0, 3.0), (0.5, None), False,
 )  # fmt: skip
 GOOD = {
@@ -97,6 +97,8 @@ def changed(**changes: Any) -> Diagnosis:
         (changed(trials=(Trial(PRESENT, (0, 1, 2, 1, 1)),)), "more images tried"),
         (changed(trials=(Trial(PRESENT, (0, 1, 2)), Trial(PRESENT, (0, 1)))), "not one prediction per image"),
         (changed(trials=(Trial(PRESENT, (0, 1, 2, 3)),)), "prediction of no class"),
+        (changed(trials=(Trial(PRESENT, (0, 1, 2, 1), (0.5,)),)), "not one loss per image"),
+        (changed(labels=None), "losses without labels"),
     ],
 )
 def test_a_diagnosis_that_contradicts_itself_or_the_job_is_refused(diagnosis: Diagnosis, rule: str) -> None:

@@ -36,6 +36,9 @@ RANDOM = 32
 WITH_GRADIENT = 32
 """Images whose gradient is looked at."""
 
+SHARPNESSES = torch.cat([torch.zeros(1), torch.logspace(-2, 2, 41)])
+"""Factors on logits of spread one, among which the one that suits them best is taken; 0 makes all classes alike."""
+
 
 def diagnose(job: Job) -> Diagnosis:
     """Put the clean images through the candidate, prepared in several ways.
@@ -57,7 +60,8 @@ def diagnose(job: Job) -> Diagnosis:
     ways = [looked.present]
     if labels is not None:
         ways += usual(images, looked.present, whole_numbers=whole_numbers)
-    trials = looked.trials(images, ways, whole_numbers=whole_numbers)
+    known = None if labels is None else torch.from_numpy(labels[:TRIED])
+    trials = looked.trials(images, known, ways, whole_numbers=whole_numbers)
     return Diagnosis(
         format=model.format,
         num_classes=looked.num_classes,
@@ -103,7 +107,9 @@ class _Look:
         self.margins: tuple[float, ...] = ()
         self.gradients: tuple[float | None, ...] = ()
 
-    def trials(self, images: Tensor, ways: list[Preparation], *, whole_numbers: bool) -> tuple[Trial, ...]:
+    def trials(
+        self, images: Tensor, labels: Tensor | None, ways: list[Preparation], *, whole_numbers: bool
+    ) -> tuple[Trial, ...]:
         """Try the preparations until the time is over.
 
         Raises:
@@ -113,18 +119,21 @@ class _Look:
         fault: UnmeasuredError = OutOfTimeError("out of time", hint="raise limits.time")
         for way in ways:
             try:
-                predicted = self._tried(prepared(images, way, whole_numbers=whole_numbers).to(self._device), way)
+                logits = self._tried(prepared(images, way, whole_numbers=whole_numbers).to(self._device), way)
             except OutOfTimeError:
                 break
             except UnmeasuredError as error:
                 fault = error if not trials else fault
-                predicted = ()
-            trials.append(Trial(way, predicted))
+                trials.append(Trial(way, ()))
+                continue
+            losses = () if labels is None else tuple(fitted_losses(logits, labels).tolist())
+            trials.append(Trial(way, tuple(logits.argmax(dim=1).tolist()), losses))
         if self.num_classes == 0:
             raise fault
         return tuple(trials)
 
-    def _tried(self, images: Tensor, way: Preparation) -> tuple[int, ...]:
+    def _tried(self, images: Tensor, way: Preparation) -> Tensor:
+        """Return the (N, K) logits on the CPU; of the present preparation keep what else is asked of it."""
         spec = InputSpec(self._shape, way.low, way.high, way.mean, way.std)
         subject = Subject(self._model, spec, self._wanted, self._device, self._deadline)
         logits = _logits(subject, images)
@@ -133,7 +142,22 @@ class _Look:
             self.probabilities = subject.gives_probabilities
             self.margins = tuple(named_leads(logits).tolist())
             self.gradients = _gradients(subject, images[:WITH_GRADIENT])
-        return tuple(logits.argmax(dim=1).tolist())
+        return logits.cpu()
+
+
+def fitted_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (N,) the cross-entropy of each image with its label, the logits scaled such that the mean is least.
+
+    Without the scale, whatever makes a network less sure of itself would pass for a better input.
+
+    Args:
+        logits: (N, K), finite.
+        labels: (N,) int64 below K.
+    """
+    logits = logits.double() - logits.double().mean(dim=1, keepdim=True)
+    logits /= logits.std(correction=0).clamp_min(torch.finfo(torch.float64).tiny)
+    losses = (F.cross_entropy(logits * sharpness, labels, reduction="none") for sharpness in SHARPNESSES)
+    return min(losses, key=lambda each: float(each.mean()))
 
 
 @torch.no_grad()
