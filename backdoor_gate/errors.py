@@ -77,6 +77,8 @@ class GateError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+        self.others: tuple[GateError, ...] = ()
+        """What else was found wrong on the same occasion, each with a line of its own."""
 
     def __str__(self) -> str:
         """One line: `where: what; hint`."""
@@ -87,6 +89,13 @@ class UsageError(GateError):
     """The call, the policy or the clean data is wrong: nothing was judged."""
 
     exit_code = ExitCode.USAGE
+
+
+def together(errors: Iterable[UsageError]) -> UsageError:
+    """Return the first of at least one error, which brings all others with it."""
+    first, *others = [each for error in errors for each in (error, *error.others)]
+    first.others = tuple(others)
+    return first  # type: ignore[return-value]  # others are of the same kind
 
 
 class RefusedError(GateError):

@@ -101,7 +101,7 @@ def ours(*parts: str) -> tuple[str, ...]:
 
 RECORDS = ("records", "candidate_facts", "illustrations", "trigger_facts", "reference_facts")
 """The frozen values that travel through the house."""
-TOOLS = ("untrusted", "bounded_files", "strict_json", "strict_yaml", "units")
+TOOLS = ("untrusted", "bounded_files", "stored_images", "strict_json", "strict_yaml", "units")
 """What every room may use: text and files that it did not write, durations and sizes."""
 
 

@@ -202,6 +202,7 @@ def test_paths_are_checked_when_asked(tmp_path: Path) -> None:
     path.write_text("version: 1\nmodel: {architecture: 'a:b', architecture_path: nets}\ndata: {clean: c.npz}")
     with pytest.raises(UsageError, match=r"architecture_path: no such folder: .*nets; correct the path"):
         load(path).check_paths()
+    assert len(tuple(load(path).absent_paths())) == 2
     (tmp_path / "nets").mkdir()
     with pytest.raises(UsageError, match=r"data\.clean: no such file or folder: .*c\.npz; correct the path"):
         load(path).check_paths()

@@ -230,6 +230,19 @@ def test_the_first_fault_in_the_file_is_named() -> None:
     assert complaint(text.replace("verdict_ttl: 0", "verdict_ttl: 1d")).startswith("policy.yaml:4: limits.memory: ")
 
 
+def test_what_else_is_wrong_comes_with_the_first_fault() -> None:
+    text = "version: 1\nverdict_ttl: 0\nlimits:\n  memory: 0\n  time: 0\nmax_unmeasured: 7\n"
+    with pytest.raises(UsageError) as caught:
+        parse(text.encode(), Path("policy.yaml"))
+    places = [str(each).split(": must")[0] for each in (caught.value, *caught.value.others)]
+    assert places == [
+        "policy.yaml:2: verdict_ttl",
+        "policy.yaml:4: limits.memory",
+        "policy.yaml:5: limits.time",
+        "policy.yaml:6: max_unmeasured",
+    ]
+
+
 def test_long_values_are_cut() -> None:
     assert len(complaint(f"version: 1\nlimits: {{time: {'x' * 5000}}}")) < 250
     assert len(complaint(f"version: 1\n{'k' * 500}: 1")) < 400

@@ -100,8 +100,10 @@ def emit(text: str) -> None:
 
 
 def complain(error: GateError) -> int:
-    """Print an error as one line and return its exit code."""
-    return _say(str(error), error.exit_code)
+    """Print an error, and what was found with it, a line each, and return its exit code."""
+    for other in (error, *error.others):
+        _say(str(other), other.exit_code)
+    return error.exit_code
 
 
 def _invoke(command: click.Command, arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ import click
 from backdoor_gate.cli.exits import emit
 from backdoor_gate.cli.kinds import shape as read_shape
 from backdoor_gate.cli.options import tracking_option
-from backdoor_gate.errors import OutputError, UsageError
+from backdoor_gate.errors import OutputError, UsageError, together
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from backdoor_gate.doctor.draft import Draft
     from backdoor_gate.policy import Policy
@@ -60,6 +61,7 @@ def init(  # noqa: PLR0913, PLR0917 (one argument per option)
     fill in is told. The exit code is zero if the file was written.
     """
     from backdoor_gate.policy import parse  # noqa: PLC0415
+    from backdoor_gate.policy.data import contradictions  # noqa: PLC0415
     from backdoor_gate.policy.template import filled  # noqa: PLC0415
 
     given = {
@@ -72,6 +74,9 @@ def init(  # noqa: PLR0913, PLR0917 (one argument per option)
     values = {key: value for key, value in given.items() if value is not None}
     if not force and os.path.lexists(output):
         raise _exists(output)
+    faults = tuple(contradictions(parse(filled(values).encode("utf-8", "surrogateescape"), output)))
+    if faults:
+        raise together(faults)
     drafted = _drafted(model, values, tracking_uri, output) if model is not None else None
     text = drafted.text if drafted else filled(values)
     parse(text.encode("utf-8", "surrogateescape"), output)
@@ -115,17 +120,31 @@ def _told(drafted: Draft | None, output: Path) -> str:
 def check(file: Path) -> int:
     """Check a policy file and say what it orders (FILE: policy.yaml by default)."""
     from backdoor_gate.policy import load  # noqa: PLC0415
+    from backdoor_gate.policy.data import contradictions  # noqa: PLC0415
     from backdoor_gate.policy.references import judgement_with_references  # noqa: PLC0415
 
     checked = load(file)
-    checked.check_paths()
-    judgement = judgement_with_references(checked)
-    if checked.signing:
+    faults = [*checked.absent_paths(), *contradictions(checked)]
+    with _kept(faults):
+        judgement = judgement_with_references(checked)
+    if checked.signing and not any("signing" in fault.what for fault in faults):
         from backdoor_gate.lifecycle.trust import trusted_keys  # noqa: PLC0415
 
-        trusted_keys(checked)
+        with _kept(faults):
+            trusted_keys(checked)
+    if faults:
+        raise together(faults)
     emit(f"{file}: ok\n{_summary(checked, judgement)}")
     return 0
+
+
+@contextlib.contextmanager
+def _kept(faults: list[UsageError]) -> Iterator[None]:
+    """Keep the error that the block ends with, so that what comes after it is looked at, too."""
+    try:
+        yield
+    except UsageError as error:
+        faults.append(error)
 
 
 @policy.command()

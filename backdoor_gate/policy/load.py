@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from backdoor_gate.bounded_files import read_bounded
 from backdoor_gate.catalogue import DETECTORS, DetectorPlan
-from backdoor_gate.errors import UsageError
+from backdoor_gate.errors import UsageError, together
 from backdoor_gate.policy.plan import ModelPlan, Policy, Signing
 from backdoor_gate.policy.schema import DataSection, ModelSection, PolicyFile, SigningSection
 from backdoor_gate.policy.template import SHIPPED
@@ -77,13 +77,16 @@ def parse(content: bytes, path: Path) -> Policy:
 
 
 def _complaint(error: ValidationError, document: Document, path: Path) -> UsageError:
-    """Return the complaint that stands first in the file: one line is read, ten are not."""
+    """Return all complaints in the order of the file."""
     details = error.errors(include_url=False)
-    located = [(_line(_keys(detail), document), index) for index, detail in enumerate(details)]
-    line, index = min(located)
-    keys = _keys(details[index])
+    located = sorted((_line(_keys(detail), document), index) for index, detail in enumerate(details))
+    return together(_complaint_of(details[index], path, line) for line, index in located)
+
+
+def _complaint_of(detail: ErrorDetails, path: Path, line: int) -> UsageError:
+    keys = _keys(detail)
     name = f"{_dotted(keys)}: " if keys else ""
-    return UsageError(name + _statement(details[index]), where=_place(path, line))
+    return UsageError(name + _statement(detail), where=_place(path, line))
 
 
 def _keys(detail: ErrorDetails) -> tuple[str | int, ...]:

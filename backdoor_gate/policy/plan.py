@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backdoor_gate.errors import UsageError
+from backdoor_gate.errors import UsageError, together
 from backdoor_gate.sources import is_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
     from backdoor_gate.catalogue import DetectorPlan
@@ -156,16 +156,22 @@ class Policy:
         """Check that the local folders and files it names exist.
 
         Raises:
-            UsageError: one does not.
+            UsageError: some do not.
         """
+        absent = tuple(self.absent_paths())
+        if absent:
+            raise together(absent)
+
+    def absent_paths(self) -> Iterator[UsageError]:
+        """Yield a complaint about each local folder or file that it names and that does not exist."""
         for name, plan in self.entries:
             if plan.architecture_path and not plan.architecture_path.is_dir():
-                raise self._absent("model.architecture_path", "folder", str(plan.architecture_path), name)
+                yield self._absent("model.architecture_path", "folder", str(plan.architecture_path), name)
             if plan.data and not is_artifact(plan.data) and not Path(plan.data).exists():
-                raise self._absent("data.clean", "file or folder", plan.data, name)
+                yield self._absent("data.clean", "file or folder", plan.data, name)
         for path in self.signing.trusted if self.signing else ():
             if not path.is_file():
-                raise self._absent("signing.trusted", "file", str(path))
+                yield self._absent("signing.trusted", "file", str(path))
 
     def _absent(self, key: str, kind: str, path: str, name: str | None = None) -> UsageError:
         hint = "correct the path; it is relative to the policy file"

@@ -17,6 +17,7 @@ import torch
 
 from backdoor_gate.budgets import MOST_SEARCHED
 from backdoor_gate.errors import UsageError
+from backdoor_gate.stored_images import FORM, image_shape, shape_hint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,6 @@ USUAL_IMAGES, MOST_USUAL_IMAGES = 500, 2000
 """Images of a sample whose size nobody has set, of few classes and of many: 2,000 of 224×224 are 1.2 GB."""
 OF_CLASS = 10
 """Images of each class in such a sample: five in either half, of which a search from that class needs three."""
-_CHANNELS = (1, 3)
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp"})
 _DECODERS = ("PNG", "JPEG", "BMP", "PPM", "WEBP")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, MemoryError, RuntimeError)
@@ -111,7 +111,7 @@ def read_clean(path: Path, declared: Declared, *, max_images: int | None, seed: 
         raise _fault("no such file or folder", path) from error
     if declared.shape and images.shape[1:] != declared.shape:
         what = f"images of shape {images.shape[1:]}, the policy says {declared.shape}"
-        raise _fault(what, path, "make data and model.input.shape agree")
+        raise _fault(what, path, shape_hint(declared.shape, images.shape[1:]))
     if labels is not None and declared.num_classes is not None and int(labels.max()) >= declared.num_classes:
         hint = f"the policy says {declared.num_classes} classes: number them from 0, or correct model.num_classes"
         raise _fault(f"label {int(labels.max())} is out of range", path, hint)
@@ -207,17 +207,14 @@ def _header(member: BinaryIO | Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _shaped(stored: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return images as (N, C, H, W)."""
-    images = stored
-    if images.dtype == np.uint8 and images.ndim == 4:
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim != 4 or images.shape[1] not in _CHANNELS:
-        hint = "store uint8 (N, H, W, C) or float (N, C, H, W), with 1 or 3 channels"
-        raise _fault(f"images of shape {stored.shape} and type {stored.dtype}", path, hint)
-    if images.size == 0:
+    shape = image_shape(stored.shape, stored.dtype.str[1:])
+    if shape is None:
+        raise _fault(f"images of shape {stored.shape} and type {stored.dtype}", path, FORM)
+    if stored.size == 0:
         raise _fault("no images", path)
-    return images
+    if stored.dtype == np.uint8 and stored.ndim == 4:
+        return stored.transpose(0, 3, 1, 2)
+    return stored.reshape(-1, *shape)
 
 
 def _labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
