@@ -131,7 +131,7 @@ class Stamper:
     def words(self, stamp: Stamp) -> str:
         """Return what a patch is, and where."""
         side = stamp.size * self.unit
-        copies = " and in the other corners" if stamp.cornered else ""
+        copies = ", with copies as far from the three other corners" if stamp.cornered else ""
         return f"{STYLES[stamp.style]} patch of {side}×{side} pixels at row {stamp.row}, column {stamp.column}{copies}"
 
     def _places(self, stamp: Stamp, side: int) -> list[tuple[int, int]]:

@@ -61,6 +61,9 @@ def test_the_styles() -> None:
         [0.0, 1.0, 1.0, 0.0],
     ]
     assert stamper.words(Stamp(2, 2, 3, 4)) == "checkered patch of 2×2 pixels at row 3, column 4"
+    assert stamper.words(Stamp(0, 2, 1, 2, cornered=True)) == (
+        "white patch of 2×2 pixels at row 1, column 2, with copies as far from the three other corners"
+    )
 
 
 @given(st.integers(1, 4), st.sampled_from([1, 7]), st.sampled_from([2, 3]), st.integers(0, 1000))
