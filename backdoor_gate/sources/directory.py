@@ -10,7 +10,7 @@ from backdoor_gate.errors import RefusedError, UsageError
 from backdoor_gate.sources.candidate import candidate
 from backdoor_gate.sources.copying import copy_local
 from backdoor_gate.sources.manifest import shown
-from backdoor_gate.sources.references import is_artifact
+from backdoor_gate.sources.references import is_artifact, is_registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,19 @@ class DirectorySource:
             raise UsageError(error.what, where=error.where or shown(uri), hint=error.hint) from error
 
 
+def _registered(reference: str) -> str:
+    """Return the URI that a reference without its scheme may stand for: `digits/3`, `models:digits@champion`."""
+    name = reference.removeprefix("models:")
+    return f"models:/{shown(name)}" if is_registry(f"models:/{name}") else "models:/NAME/VERSION"
+
+
 def _existing(reference: str) -> Path:
     if not reference:  # a path of no parts is the working folder, which an unset variable does not mean
         raise UsageError("the name is empty", hint="name a file, a folder or models:/NAME/VERSION")
     try:
         path = Path(reference).resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:
-        hint = "check the path, or write models:/NAME/VERSION for a registered model"
+        hint = f"check the path, or write {_registered(reference)} for a registered model"
         raise UsageError("no such file or folder", where=shown(reference), hint=hint) from error
     if not (path.is_dir() or path.is_file()):
         raise RefusedError(f"not a regular file: {shown(reference)}")

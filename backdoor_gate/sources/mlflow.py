@@ -12,6 +12,7 @@ from backdoor_gate.mlflow_client import Connection, NotFoundError, conversation,
 from backdoor_gate.sources.artifacts import download, has_files
 from backdoor_gate.sources.candidate import candidate
 from backdoor_gate.sources.manifest import shown
+from backdoor_gate.sources.nearby import nearby
 from backdoor_gate.sources.references import ByAlias, ById, ByVersion, InRun, parse
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class MlflowSource(Connection):
                 raise
             wanted = f"version {parsed.version}" if isinstance(parsed, ByVersion) else f"alias '{shown(parsed.alias)}'"
             what = f"the registry has no {wanted} of model '{shown(name)}'"
-            raise NotFoundError(what, hint="check the name, and that the model is registered there") from error
+            raise NotFoundError(what, hint=nearby(client, name, parsed)) from error
 
     def _follow(self, location: str) -> str:
         for _ in range(_LOCATION_HOPS):

@@ -126,6 +126,20 @@ def test_no_such_path(reference: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("reference", "uri"),
+    [
+        ("digits/3", "models:/digits/3"),
+        ("models:digits@champion", "models:/digits@champion"),
+        ("nets/model.pt", "models:/NAME/VERSION"),
+    ],
+)
+def test_a_reference_without_its_scheme(reference: str, uri: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        DirectorySource().resolve(reference)
+    assert caught.value.hint == f"check the path, or write {uri} for a registered model"
+
+
 def test_no_room(model: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:

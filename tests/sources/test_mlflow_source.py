@@ -128,6 +128,30 @@ def test_what_is_not_there(store: Store, reference: str, says: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("reference", "hint"),
+    [
+        ("models:/digit/1", "did you mean digits? check the name"),
+        ("models:/digits/99", "write one of its versions: 1"),
+        ("models:/weights@champion", "it has no aliases: name a version"),
+        ("models:/digits@champoin", "write one of its aliases: champion"),
+    ],
+)
+def test_what_there_is_instead(store: Store, reference: str, hint: str) -> None:
+    store.client.set_registered_model_alias("digits", "champion", "1")
+    with pytest.raises(RegistryReadError) as caught:
+        MlflowSource(store.uri).resolve(reference)
+    assert caught.value.hint == hint
+
+
+def test_names_that_others_registered_are_safe_to_show(store: Store) -> None:
+    store.client.create_registered_model("evil\x1b[31m")
+    with pytest.raises(RegistryReadError) as caught:
+        MlflowSource(store.uri).resolve("models:/evil/1")
+    assert "evil" in caught.value.hint
+    assert str(caught.value).isprintable()
+
+
 def test_an_artifact_that_is_not_there(store: Store, target: Path) -> None:
     source = MlflowSource(store.uri)
     reference = source.resolve(f"runs:/{store.run_id}/nothing")
