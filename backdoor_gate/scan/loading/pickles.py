@@ -6,6 +6,7 @@ the description of a tensor, and everything else is refused by name.
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 import re
 import struct
@@ -161,6 +162,11 @@ class _Mapping:
     pairs: list[tuple[Any, Any]] = field(default_factory=list)
 
 
+CHECKPOINT_KEYS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network")
+"""Under which training code keeps the weights beside an optimiser's state. They are not taken from there: what
+is scanned has to be what is loaded in production, and only the code there knows the key."""
+
+
 class _NotFlatError(Exception):
     """The stream is a legal pickle, but not of a mapping from names to tensors."""
 
@@ -182,8 +188,8 @@ def read_state_dict(data: bytes, where: str) -> dict[str, Stored]:
         if any(not isinstance(name, str) for name, _ in root.pairs):
             raise _NotFlatError
     except _NotFlatError:
-        what, hint = "state_dict must be a flat mapping of names to tensors", "save model.state_dict() by itself"
-        raise RefusedError(what, where=where, hint=hint) from None
+        what = "state_dict must be a flat mapping of names to tensors"
+        raise RefusedError(what, where=where, hint=_saved_alone(data, where)) from None
     except _DAMAGE as error:
         hint = "upload the file again"
         raise RefusedError("truncated or not a PyTorch file", where=where, hint=hint) from error
@@ -191,6 +197,16 @@ def read_state_dict(data: bytes, where: str) -> dict[str, Stored]:
     if len(found) != len(root.pairs):
         raise RefusedError("duplicate tensor name", where=where)
     return found
+
+
+def _saved_alone(data: bytes, where: str) -> str:
+    """Return the line of Python that saves the weights of a checkpoint alone, as far as it has a usual key for them."""
+    texts: set[object] = set()
+    with contextlib.suppress(*_DAMAGE):
+        texts.update(argument for opcode, argument, _ in pickletools.genops(data) if opcode.name == "BINUNICODE")
+    key = next((key for key in CHECKPOINT_KEYS if key in texts), None)
+    weights = f"torch.load({where!r}, weights_only=True)[{key!r}]" if key else "model.state_dict()"
+    return f"save the weights alone: torch.save({weights}, 'weights.pt')"
 
 
 class _Machine:

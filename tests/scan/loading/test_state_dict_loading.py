@@ -212,6 +212,31 @@ def test_other_contents_are_refused(case: str, root: Path, code: Path) -> None:
     assert re.search(rule, error.what), error.what
 
 
+@pytest.mark.parametrize("key", ["model_state_dict", "state_dict", "model"])
+def test_a_checkpoint_is_refused_with_the_line_that_saves_its_weights(
+    key: str, root: Path, code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network_ = network()
+    optimizer = torch.optim.Adam(network_.parameters())
+    network_(torch.rand(2, 1, 4, 4)).sum().backward()
+    optimizer.step()
+    checkpoint = {"epoch": 3, key: network_.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+    error = failure(root, code, saved(checkpoint))
+    assert (error.what, error.where) == (FLAT, "model.pth")
+    advice, _, line = error.hint.partition(": ")
+    assert advice == "save the weights alone"
+    monkeypatch.chdir(root)
+    exec(line, {"torch": torch})
+    assert torch.load("weights.pt", weights_only=True).keys() == network_.state_dict().keys()
+
+
+def test_other_contents_are_refused_with_a_line_for_any_model(root: Path, code: Path) -> None:
+    for data in (saved([torch.ones(1)]), state_archive(b"\x80\x02]}X\xff\xff\xff\x7f")):
+        error = failure(root, code, data)
+        if error.what == FLAT:
+            assert error.hint == "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+
+
 LAYOUTS = {
     "expanded": (rebuilt("Float", (10**12,), (0,)), "tensor w: shape needs 4.0 TB, storage has 4 B"),
     "overflowing": (rebuilt("Float", (2**62, 2**62), (0, 0)), "tensor w: shape needs .* TB, storage has 4 B"),
