@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Train a clean and a backdoored model, scan both, and show what the gate finds.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -33,7 +33,7 @@ Several problems end with the one that counts most: 3, 4, 2.
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, short_help="Find what is wrong with this machine, a policy or its clean images.")
 @click.argument("model", required=False)
 @policy_option("Policy that a scan would use.", required=False)
 @data_option()

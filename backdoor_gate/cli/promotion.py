@@ -33,7 +33,7 @@ def _common(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-@click.command()
+@click.command(short_help="Check that MODEL has a signed, current PASS for exactly its bytes.")
 @_common
 @click.option(
     "--statement", type=click.Path(path_type=Path), metavar="FILE", help="Signed statement, in place of the tags."

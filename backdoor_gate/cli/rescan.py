@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from backdoor_gate.reports.rescan import Format
 
 
-@click.command()
+@click.command(short_help="Scan every registered version whose verdict is missing or no longer counts.")
 @policy_option("Policy that judges, and says which models.")
 @click.option(
     "--stale-after",

@@ -40,6 +40,14 @@ def test_without_a_command_help_is_no_success(gate: Gate) -> None:
     assert err.startswith("Usage: backdoor-gate")
 
 
+@pytest.mark.parametrize("group", [(), ("policy",), ("key",)])
+def test_what_commands_are_for_is_told_in_full(gate: Gate, group: tuple[str, ...]) -> None:
+    _, out, _ = gate(*group, "--help")
+    listed = out.partition("Commands:")[2].partition("Exit codes:")[0].split("\n  ")
+    assert len(listed) > 1
+    assert all(line.rstrip().endswith((".", "default).")) and "..." not in line for line in listed[1:] if line.strip())
+
+
 def test_unknown_commands(gate: Gate) -> None:
     code, out, err = gate("scam")
     assert (code, out, err.count("\n")) == (2, "", 1)
