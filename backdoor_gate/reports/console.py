@@ -13,8 +13,8 @@ from rich.text import Text
 
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.figures import by_trigger, input_range, picture, told
-from backdoor_gate.reports.provenance import images
-from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, suspects
+from backdoor_gate.reports.provenance import images, worth
+from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, suspects, unmeasured
 from backdoor_gate.reports.terminal_picture import PictureRow
 from backdoor_gate.reports.text import terminal
 
@@ -44,7 +44,7 @@ def verdict_view(report: AuditReport, written: Sequence[tuple[str, Path]] = ()) 
         report: the audit.
         written: the reports that were written, as (format, path).
     """
-    parts = [_headline(report), _reasons(report), _table(rows(report)), *_measured_on(report), *_trigger(report)]
+    parts = [_headline(report), _reasons(report), _detectors(report), *_measured_on(report), *_trigger(report)]
     if written:
         parts.append(_files(written))
     return Group(*parts)
@@ -68,6 +68,12 @@ def _reasons(report: AuditReport) -> RenderableType:
     return Padding(grid, (0, 1, 1, 1))
 
 
+def _detectors(report: AuditReport) -> RenderableType:
+    shown = rows(report)
+    nothing = unmeasured(report, shown)
+    return Padding(Text(terminal(nothing)), (0, 1, 1, 1)) if nothing else _table(shown)
+
+
 def _table(shown: Sequence[Row]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     table.add_column("detector", overflow="fold", min_width=12)
@@ -85,8 +91,11 @@ def _table(shown: Sequence[Row]) -> RenderableType:
 
 
 def _measured_on(report: AuditReport) -> list[RenderableType]:
-    """Return what the images were: wrong ones are seen by how few of them the model gets right."""
-    return [Padding(Text(f"Images: {images(report.scan.data)}", "dim"), (0, 1, 1, 1))] if report.scan else []
+    """Return what the images were, wrong ones are seen by how few of them are right; and what the verdict is worth."""
+    if report.scan is None:
+        return []
+    lines = (f"Images: {images(report.scan.data)}", worth(report))
+    return [Padding(Text("\n".join(lines), "dim"), (0, 1, 1, 1))]
 
 
 def _trigger(report: AuditReport) -> list[RenderableType]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backdoor_gate.reference_facts import Calibration
 
 _FAILED = (Outcome.BLOCKS, Outcome.MISSING)
+_UNDECIDED = (Verdict.PASS, Verdict.INCONCLUSIVE)
 _MEASURED = (Outcome.CLEAR, Outcome.NOTED, Outcome.BLOCKS)
 
 
@@ -76,7 +77,8 @@ def _properties(report: AuditReport) -> dict[str, str]:
     found = {
         "verdict": decision.verdict.value,
         "reason": decisive_reason(report),
-        "suspicion": decision.suspicion.value,
+        # Of what stays below its limit: beside a BLOCK, or where nothing was measured, "none" would mislead.
+        **({"suspicion": decision.suspicion.value} if decision.verdict in _UNDECIDED else {}),
         "suspect_classes": ",".join(str(index) for index in decision.suspect_classes),
         "scan_id": report.scan_id,
         "expires_at": report.expires_at.astimezone(UTC).isoformat(timespec="seconds"),

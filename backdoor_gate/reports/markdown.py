@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.provenance import Kind, facts
-from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject
+from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, unmeasured
 from backdoor_gate.reports.text import markdown_code, markdown_text
 
 if TYPE_CHECKING:
@@ -31,14 +31,18 @@ _HEADER = (
 def render(report: AuditReport) -> str:
     """Return the Markdown document of one audit."""
     shown = rows(report)
+    nothing = unmeasured(report, shown)
     parts = (
         _verdict(report),
-        _table(shown),
-        _details("What else the detectors said", _remarks(report, shown)),
+        *((f"{markdown_text(nothing)}.",) if nothing else _evidence(report, shown)),
         _coverage(report),
         _details("Provenance", _provenance(report)),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _evidence(report: AuditReport, shown: Sequence[Row]) -> tuple[str, str]:
+    return _table(shown), _details("What else the detectors said", _remarks(report, shown))
 
 
 def _verdict(report: AuditReport) -> str:

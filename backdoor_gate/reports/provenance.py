@@ -73,6 +73,11 @@ def _rate(report: AuditReport) -> str:
     return f"{report.false_block_rate:g} ({calibrated})"
 
 
+def worth(report: AuditReport) -> str:
+    """Return how far a verdict is to be trusted, and until when."""
+    return f"False-block rate: {_rate(report)}; valid until {time(report.expires_at)}"
+
+
 def _references(report: AuditReport) -> Fact | None:
     """Return where the model stands among the references, and what they are good for."""
     found = report.decision.calibration

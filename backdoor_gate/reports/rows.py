@@ -131,6 +131,19 @@ def subject(report: AuditReport) -> str:
     return report.candidate.uri if report.candidate else report.requested
 
 
+def unmeasured(report: AuditReport, shown: Sequence[Row]) -> str:
+    """Return that no detector measured anything, all for one reason; empty where rows have more to say.
+
+    The text holds the reason, which is untrusted, only where the verdict's own reasons do not tell it.
+    """
+    why = {row.reason for row in shown}
+    if len(why) != 1 or not all(row.outcome in {Outcome.MISSING, Outcome.SKIPPED} for row in shown):
+        return ""
+    reason = why.pop()
+    told = any(reason in said for said in reasons(report))
+    return f"No detector measured anything{', for the reason above' if told else f': {reason}'}"
+
+
 def _named(row: Row, name: str) -> Row:
     return Row(name, row.required, row.outcome, row.reason)
 

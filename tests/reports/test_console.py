@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
-from samples import HOSTILE, VERDICTS, blocked, hostile, passed
+from samples import HOSTILE, VERDICTS, blocked, calibrated, hostile, passed, refused
 
-from backdoor_gate.records import Progress
+from backdoor_gate.records import Cost, Decision, DetectorResult, Progress, Status, Suspicion, Verdict
 from backdoor_gate.reports.console import verdict_view
 from backdoor_gate.reports.progress import ScanProgress
 from backdoor_gate.reports.terminal_picture import TerminalPicture
@@ -75,6 +76,32 @@ def test_as_many_pictures_as_fit_the_trigger_first(width: int, pictures: int) ->
     assert text.count("▀") == pictures * side * side // 2
     titles = ["the trigger", "an image with it", "the image without"]
     assert [title in text for title in titles] == [index < pictures for index in range(3)]
+
+
+def test_what_the_verdict_is_worth_is_told() -> None:
+    line = "False-block rate: 0.01 ({}); valid until 2027-02-18 12:30 UTC"
+    assert line.format("not calibrated") in shown(verdict_view(passed()))
+    assert line.format("calibrated on references") in shown(verdict_view(calibrated()))
+
+
+def test_where_nothing_was_measured_that_is_said_once() -> None:
+    text = shown(verdict_view(refused()))
+    assert text.count("No detector measured anything, for the reason above") == 1
+    assert "missing" not in text
+
+
+def test_where_detectors_lack_for_one_reason_it_is_told_once() -> None:
+    missing = tuple(
+        DetectorResult(name, True, Status.INCONCLUSIVE, "of no use", cost=Cost(0.0))
+        for name in passed().expected_detectors
+    )
+    decision = Decision(Verdict.INCONCLUSIVE, Suspicion.NONE, (), ("too few",), missing)
+    text = shown(verdict_view(replace(passed(), decision=decision)))
+    assert "No detector measured anything: of no use" in text
+    assert "max_margin" not in text
+    other = replace(missing[0], reason="crashed")
+    text = shown(verdict_view(replace(passed(), decision=replace(decision, detectors=(other, *missing[1:])))))
+    assert "max_margin" in text
 
 
 def test_reports_are_named() -> None:
