@@ -14,7 +14,7 @@ from rich.text import Text
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.figures import by_trigger, input_range, picture, told
 from backdoor_gate.reports.provenance import images, worth
-from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, suspects, unmeasured
+from backdoor_gate.reports.rows import Outcome, Row, headline, points, rows, subject, suspects, unmeasured
 from backdoor_gate.reports.terminal_picture import PictureRow
 from backdoor_gate.reports.text import terminal
 
@@ -63,7 +63,7 @@ def _reasons(report: AuditReport) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column()
     grid.add_column(overflow="fold")
-    for reason in reasons(report):
+    for reason in points(report):
         grid.add_row("•", Text(terminal(reason)))
     return Padding(grid, (0, 1, 1, 1))
 

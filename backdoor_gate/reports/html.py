@@ -20,7 +20,7 @@ from backdoor_gate.reports.advice import next_steps
 from backdoor_gate.reports.cards import cards, claims
 from backdoor_gate.reports.embedding_plot import caption, embedding_plots
 from backdoor_gate.reports.provenance import facts, time
-from backdoor_gate.reports.rows import Outcome, headline, reasons, subject
+from backdoor_gate.reports.rows import Outcome, headline, points, subject
 from backdoor_gate.reports.text import NAME_LIMIT, REASON_LIMIT, clean
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def render(report: AuditReport) -> str:
         sign=_SIGNS[decision.verdict],
         headline=headline(report),
         subject=clean(subject(report), NAME_LIMIT),
-        reasons=reasons(report),
+        reasons=points(report),
         steps=next_steps(decision.verdict, decision.reasons, weak=decision.suspicion is Suspicion.WEAK),
         cards=cards(report),
         outcomes=OUTCOMES,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from backdoor_gate.records import Verdict
 from backdoor_gate.reports.provenance import Kind, facts
-from backdoor_gate.reports.rows import Outcome, Row, headline, reasons, rows, subject, unmeasured
+from backdoor_gate.reports.rows import Outcome, Row, headline, points, reasons, rows, subject, unmeasured
 from backdoor_gate.reports.text import markdown_code, markdown_text
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _evidence(report: AuditReport, shown: Sequence[Row]) -> tuple[str, str]:
 def _verdict(report: AuditReport) -> str:
     verdict = report.decision.verdict
     title = f"## {_VERDICT_SIGN[verdict]} {verdict.value}: {markdown_code(subject(report))}"
-    return "\n\n".join((title, f"**{headline(report)}.**", _list(reasons(report)))).rstrip()
+    return "\n\n".join((title, f"**{headline(report)}.**", _list(points(report)))).rstrip()
 
 
 def _list(items: Sequence[str]) -> str:

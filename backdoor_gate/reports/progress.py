@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     from backdoor_gate import records
 
 
+_MOST_LEFT = 360_000
+"""Seconds left beyond which an estimate is none."""
+
+
 class ScanProgress:
     """A bar over all detectors, some of which run side by side; off a terminal one plain line as each starts.
+
+    Either tells the time since the scan began, and the time left where that is known.
 
     Use as a context manager, and give every `records.Progress` to `update`.
 
@@ -32,11 +39,12 @@ class ScanProgress:
         self._detectors = [terminal(name, 40) for name in detectors]
         self._shares: dict[int, float] = {}
         self._task: TaskID | None = None
+        self._started = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.fields[times]}", markup=False),
             console=console,
             transient=True,
             expand=True,
@@ -45,7 +53,7 @@ class ScanProgress:
     def __enter__(self) -> Self:
         """Start drawing."""
         if self._console.is_terminal:
-            self._task = self._bar.add_task("starting", total=max(1, len(self._detectors)), left="")
+            self._task = self._bar.add_task("starting", total=max(1, len(self._detectors)), times="")
             self._bar.start()
         return self
 
@@ -65,6 +73,7 @@ class ScanProgress:
         begins = position not in self._shares
         self._shares[position] = max(share, self._shares.get(position, 0.0))
         name = self._detectors[position]
+        times = _times(time.monotonic() - self._started, progress.seconds_left)
         if self._task is not None:
             first, last = progress.classes
             classes = f"class {first}" if first == last else f"classes {first} to {last}"
@@ -72,15 +81,18 @@ class ScanProgress:
                 self._task,
                 completed=sum(self._shares.values()),
                 description=f"{name} ({position + 1}/{len(self._detectors)}), {classes}",
-                left=_time_left(progress.seconds_left),
+                times=times,
             )
         elif begins:
             counted = f"{name} ({len(self._shares)}/{len(self._detectors)})"
-            self._console.print(f"measuring {counted}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"measuring {counted}, {times}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _time_left(seconds: float | None) -> str:
-    if seconds is None or not 0 <= seconds < 360_000:
-        return ""
+def _times(elapsed: float, left: float | None) -> str:
+    told = f"{_minutes(elapsed)} elapsed"
+    return told if left is None or not 0 <= left < _MOST_LEFT else f"{told}, {_minutes(left)} left"
+
+
+def _minutes(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} left"
+    return f"{minutes}:{rest:02d}"

@@ -126,6 +126,23 @@ def reasons(report: AuditReport) -> tuple[str, ...]:
     return tuple(reason for reason in report.decision.reasons if reason != MEANING[report.decision.verdict])
 
 
+def points(report: AuditReport) -> tuple[str, ...]:
+    """Return the reasons for people: what several detectors lack once, and which were measured all the same."""
+    missing = {f"{each.name}: {each.reason}": each for each in report.decision.detectors if not _is_measured(each)}
+    lacking: dict[str, list[str]] = {}
+    told = [reason for reason in reasons(report) if reason not in missing]
+    for result in (missing[reason] for reason in reasons(report) if reason in missing):
+        lacking.setdefault(result.reason, []).append(result.name)
+    told[:0] = [f"{', '.join(names)}: {reason}" for reason, names in lacking.items()]
+    measured = ", ".join(each.name for each in report.decision.detectors if _is_measured(each))
+    several = any(len(names) > 1 for names in lacking.values())
+    return (*told, f"measured all the same: {measured}") if several and measured else tuple(told)
+
+
+def _is_measured(result: DetectorResult) -> bool:
+    return result.status is Status.MEASURED
+
+
 def subject(report: AuditReport) -> str:
     """Return how the report names its model: the resolved reference, or the one asked for."""
     return report.candidate.uri if report.candidate else report.requested

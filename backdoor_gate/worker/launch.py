@@ -106,7 +106,8 @@ def _converse(
         in_time = child.converse(listener.hear, deadline)
     if not in_time:
         hint = "raise limits.time or --budget, or lower the detectors' steps"
-        raise WorkerError(f"timed out after {job.limits.seconds:g} s", hint=hint)
+        reached = f", when {listener.reached()}" if task is Task.SCAN else ""
+        raise WorkerError(f"timed out after {job.limits.seconds:g} s{reached}", hint=hint)
     if child.exit_code != 0:
         raise _death(cell.exit_code(child.exit_code), child.last_words, killed_by_kernel=_kernel_kills() > kills)
     return listener, child.peak_memory

@@ -42,6 +42,7 @@ class Listener:
         self._on_lockdown = on_lockdown
         self._on_progress = on_progress
         self._isolation: Isolation | None = None
+        self._begun: dict[int, None] = {}
         self._progress_left = 1000 + int(2 * wire.PROGRESS_PER_SECOND * job.limits.seconds)
         self._reader = wire.FrameReader(self._limit)
         self._result: schema.ResultDocument | None = None
@@ -63,6 +64,12 @@ class Listener:
                 self._hear_result(payload)
             else:
                 self._hear_array(payload)
+
+    def reached(self) -> str:
+        """Return how far a scan has come, as the child tells it."""
+        names = [self._job.detectors[position].name for position in self._begun]
+        of_all = f"of {len(self._job.detectors)} detectors"
+        return f"{len(names)} {of_all} had begun: {', '.join(names)}" if names else f"none {of_all} had begun"
 
     def outcome(self) -> Scan:
         """Return the scan, once the child has ended by itself.
@@ -119,6 +126,7 @@ class Listener:
         if self._progress_left < 0:
             raise wire.malformed("too many progress messages")
         checks.check_progress(document, self._job)
+        self._begun[document.detector] = None
         self._on_progress(messages.progress_from(document))
 
     def _hear_result(self, payload: bytes) -> None:

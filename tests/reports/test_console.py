@@ -104,6 +104,19 @@ def test_where_detectors_lack_for_one_reason_it_is_told_once() -> None:
     assert "max_margin" in text
 
 
+def test_what_several_detectors_lack_is_told_once_with_what_was_measured() -> None:
+    rest = list(passed().decision.detectors)
+    done = rest.pop(next(at for at, each in enumerate(rest) if each.status is Status.MEASURED))
+    late = tuple(replace(each, status=Status.INCONCLUSIVE, reason="out of time") for each in rest)
+    told = ("weak suspicion, max_margin: p = 0.03", *(f"{each.name}: out of time" for each in late))
+    decision = Decision(Verdict.INCONCLUSIVE, Suspicion.WEAK, (), told, (done, *late))
+    text = shown(verdict_view(replace(passed(), decision=decision)), 200)
+    assert f"• {', '.join(each.name for each in late)}: out of time" in text
+    assert text.count(": out of time") == 1
+    assert f"• measured all the same: {done.name}" in text
+    assert "• weak suspicion, max_margin: p = 0.03" in text
+
+
 def test_reports_are_named() -> None:
     assert "out/junit.xml" in shown(verdict_view(passed(), [("junit", "out/junit.xml")]))
 
@@ -148,7 +161,17 @@ def test_a_log_gets_one_line_per_detector() -> None:
     with ScanProgress(Console(file=file, width=40), NAMES) as progress:
         for detector in (0, 0, 1, 1, 0):
             progress.update(Progress(detector, 1, 2, (0, 4), 10.0))
-    assert file.getvalue() == "measuring max_margin (1/2)\nmeasuring neural_cleanse (2/2)\n"
+    assert file.getvalue() == (
+        "measuring max_margin (1/2), 0:00 elapsed, 0:10 left\nmeasuring neural_cleanse (2/2), 0:00 elapsed, 0:10 left\n"
+    )
+
+
+def test_time_that_is_not_known_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, clock = io.StringIO(), iter([100.0, 190.2])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with ScanProgress(Console(file=file, width=40), NAMES) as progress:
+        progress.update(Progress(0, 1, 2, (0, 4), None))
+    assert file.getvalue() == "measuring max_margin (1/2), 1:30 elapsed\n"
 
 
 def test_a_terminal_gets_detector_classes_and_time_left() -> None:
@@ -160,7 +183,7 @@ def test_a_terminal_gets_detector_classes_and_time_left() -> None:
         progress._bar.refresh()
         assert progress._bar.tasks[0].percentage == pytest.approx(75.0)
     assert "neural_cleanse (2/2), classes 0 to 4" in file.getvalue()
-    assert "1:15 left" in file.getvalue()
+    assert "0:00 elapsed, 1:15 left" in file.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [False, True])
