@@ -37,6 +37,7 @@ from backdoor_gate.scan.finite import is_finite
 from backdoor_gate.scan.machine import choose_device, deadline_of, device_name, free_for_activations
 from backdoor_gate.scan.network import precision
 from backdoor_gate.scan.network.passes import predict
+from backdoor_gate.scan.network.rounding import check_rounding
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.streams import in_streams, streams_of
 from backdoor_gate.scan.triggers.images import Images
@@ -86,6 +87,7 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
             Inconclusive(plan.name, "not run: the clean data does not fit the model") for plan in job.detectors
         )
         return Scan(subject.num_classes, spec, model.format, facts, unmeasured, runtime)
+    check_rounding(subject.counted_apart(), images.held_out.images)
     triggers: dict[str, Weakest] = {}
     evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
     shown = embed_weakest(subject, images, triggers)

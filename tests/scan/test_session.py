@@ -19,6 +19,7 @@ from backdoor_gate.scan import session
 from backdoor_gate.scan.data.clean import CleanImages
 from backdoor_gate.scan.detectors import DETECTORS, Detector
 from backdoor_gate.scan.detectors.interface import Context
+from backdoor_gate.scan.network import rounding
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
@@ -165,3 +166,13 @@ def test_on_data_that_does_not_fit_no_detector_runs(tmp_path: Path, monkeypatch:
     assert scan.data.is_guessing(10)
     told = "not run: the clean data does not fit the model"
     assert [getattr(each, "reason", "") for each in scan.evidence] == [told] * len(PLANS)
+
+
+def test_a_network_that_rounding_decides_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = digits.clean_images()
+    np.savez(tmp_path / "clean.npz", images=images.images.numpy(), labels=images.labels.numpy())
+    monkeypatch.setattr(session.loading, "load", lambda *_: digits.loaded(digits.trained()))
+    monkeypatch.setattr(rounding, "MOST", 1e-8)  # what any network shows
+    declared = Declared(num_classes=10, shape=(1, 16, 16))
+    with pytest.raises(UnmeasuredError, match="rounding decides what the network computes"):
+        session.measure(replace(job(), data=tmp_path / "clean.npz", declared=declared), lambda _: None)

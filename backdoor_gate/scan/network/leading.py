@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 from torch.overrides import TorchFunctionMode
 
 from backdoor_gate.scan.network import gradients
+from backdoor_gate.scan.network.watching import tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _aten = torch.ops.aten
 
-_CONVOLUTIONS = {torch.conv2d, _aten.conv2d.default}
+_CONVOLUTIONS = {torch.conv2d, _aten.conv2d.default, _aten.conv2d.padding}
 _LINEAR = {F.linear, _aten.linear.default, _aten.addmm.default}
 _RECTIFIERS = {F.relu, torch.relu, Tensor.relu, _aten.relu.default}
 _RECTIFIERS_IN_PLACE = {torch.relu_, Tensor.relu_, _aten.relu_.default}
@@ -35,7 +37,8 @@ _SHORTER: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
 }
 
 _MARK = "_rectified_later"
-"""Attribute of a tensor that stands for its own rectified values: those, once they are there, and None before."""
+"""Attribute of a tensor that stands for its own rectified values: those, once they are there, and before that the
+version of its memory, which counts what is written there."""
 
 
 class Leading(TorchFunctionMode):
@@ -44,6 +47,7 @@ class Leading(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._begun = False
+        self._rectified_in_place: dict[int, StorageWeakRef] = {}
 
     def __torch_function__(
         self,
@@ -53,18 +57,48 @@ class Leading(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run one operator."""
-        named = kwargs or {}
+        named = dict(kwargs or {})
+        if "self" in named:  # as graphs call them
+            args = (named.pop("self"), *args)
+        self._check_aliases([*args, *named.values()])
         if func in _MAXIMA and args and _waits(args[0]):
             return gradients.rectified_maxima(func, *args, **named)
         args, named = tuple(map(_arrived, args)), {name: _arrived(value) for name, value in named.items()}
         if self._begun and (func in _RECTIFIERS or func in _RECTIFIERS_IN_PLACE):
-            return _later(func, *args, **named)
+            return self._later(func, *args, **named)
         if func in _SHORTER:
             return _SHORTER[func](*args, **named)
         if self._begun or func not in _CONVOLUTIONS:
             return self._run(func, args, named)
         self._begun = True
         return self._first(args, named)
+
+    def _later(self, func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (the operator's own name)
+        """Return a stand-in for the rectified values.
+
+        What is rectified in place is its own stand-in, for whoever else holds it.
+        """
+        in_place = inplace or func in _RECTIFIERS_IN_PLACE
+        stand_in = input if in_place else input.view_as(input)
+        setattr(stand_in, _MARK, stand_in._version)
+        if in_place:
+            storage = input.untyped_storage()
+            self._rectified_in_place[storage.data_ptr()] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        return stand_in
+
+    def _check_aliases(self, values: list[Any]) -> None:
+        """Refuse to go on where memory that is to be rectified in place is read by another name.
+
+        Raises:
+            RuntimeError: it is: whoever reads there finds values that are not rectified yet.
+        """
+        if not self._rectified_in_place:
+            return
+        for tensor in tensors_in(values):
+            if _MARK not in tensor.__dict__:
+                storage = self._rectified_in_place.get(tensor.untyped_storage().data_ptr())
+                if storage is not None and not storage.expired():  # type: ignore[no-untyped-call]
+                    raise RuntimeError("rectified in place, and read by another name")
 
     def _first(self, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
         """Run the first convolution."""
@@ -98,19 +132,18 @@ def _single(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value
 
 
-def _later(func: Callable[..., Any], input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 (the operator's own name)
-    """Return a stand-in for the rectified values.
-
-    What is rectified in place is its own stand-in, for whoever else holds it.
-    """
-    stand_in = input if inplace or func in _RECTIFIERS_IN_PLACE else input.view_as(input)
-    setattr(stand_in, _MARK, None)
-    return stand_in
-
-
 def _waits(value: Any) -> bool:
-    """Tell whether a value stands for its rectified values, which are not there yet."""
-    return isinstance(value, Tensor) and value.__dict__.get(_MARK, value) is None
+    """Tell whether a value stands for its rectified values, which are not there yet.
+
+    Raises:
+        RuntimeError: its memory was written to since: those values are lost.
+    """
+    version = value.__dict__.get(_MARK) if isinstance(value, Tensor) else None
+    if not isinstance(version, int):
+        return False
+    if version != value._version:
+        raise RuntimeError("written to before its rectified values were read")
+    return True
 
 
 def _arrived(value: Any) -> Any:

@@ -21,7 +21,8 @@ from torch import Tensor
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.network.folding import same_but_for_rounding
 from backdoor_gate.scan.network.leading import Leading, LeadingInHalf
-from backdoor_gate.scan.network.watching import Watch, tensors_in
+from backdoor_gate.scan.network.rounding import Rounding
+from backdoor_gate.scan.network.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def _rounded(run: Callable[[], Tensor], seed: int) -> Tensor:
     Otherwise a network could carry a trigger by differences smaller than that, beside a large constant: bfloat16 would
     lose the trigger, and no clean image would show it. Such a network reacts to steps as it does to its trigger.
     """
-    with torch.no_grad(), _Rounding(seed):
+    with torch.no_grad(), Rounding(seed, STEP, _ARITHMETIC):
         return run()
 
 
@@ -146,27 +147,6 @@ def half(device: torch.device) -> Iterator[None]:
     """Run one pass in bfloat16, but for its first convolution, forwards, and its linear layers."""
     with torch.autocast(device.type, torch.bfloat16), LeadingInHalf(device.type):
         yield
-
-
-class _Rounding(Watch):
-    """Moves what arithmetic results in by a step of bfloat16: each channel of each image up or down."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._up = {0: 1.0, 1: 0.0}.get(seed, 0.5)
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def made(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Move one result."""
-        if any(part in str(operator) for part in _ARITHMETIC):
-            for tensor in tensors_in([result]):
-                self._move(tensor)
-
-    def _move(self, tensor: Tensor) -> None:
-        if tensor.is_floating_point() and tensor.dim() >= 2:
-            of_channel = (*tensor.shape[:2], *(1 for _ in tensor.shape[2:]))
-            up = torch.rand(of_channel, generator=self._generator) < self._up
-            tensor.mul_(torch.where(up, 1 + STEP, 1 - STEP).to(tensor.device))
 
 
 class _Operators(Watch):

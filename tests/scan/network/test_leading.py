@@ -57,6 +57,27 @@ def with_indices(given: Tensor) -> Tensor:
     return F.max_unpool2d(values, places, 2)
 
 
+def written_to(given: Tensor) -> Tensor:
+    hidden = FIRST(given)
+    active = F.relu(hidden)
+    hidden.mul_(0.5)
+    return active + hidden
+
+
+def viewed(given: Tensor) -> Tensor:
+    hidden = FIRST(given)
+    part = hidden[:, :2]
+    F.relu(hidden, inplace=True)
+    return part + 1
+
+
+def viewed_among_others(given: Tensor) -> Tensor:
+    hidden = FIRST(given)
+    part = hidden[:, :2]
+    F.relu(hidden, inplace=True)
+    return torch.cat([hidden, part], 1)
+
+
 NETWORKS = [
     pooled,
     in_place,
@@ -98,6 +119,14 @@ def test_the_output_is_as_without_waiting(
     assert at_once.std() > 0
     assert torch.equal(output, at_once)
     assert torch.allclose(gradient, gradient_at_once, rtol=1e-3, atol=1e-4)
+
+
+@WAYS
+@pytest.mark.parametrize("network", [written_to, viewed, viewed_among_others])
+def test_what_would_find_other_values_ends_the_pass(network: Callable[[Tensor], Tensor], way: Way) -> None:
+    """So such a network is searched as it is; a switch could hang on what it finds there."""
+    with pytest.raises(RuntimeError, match=r"read by another name|written to before"):
+        both(network, way)
 
 
 @WAYS

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan import session
-from backdoor_gate.scan.network import precision
+from backdoor_gate.scan.loading import load
+from backdoor_gate.scan.network import gradients, precision
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
 from backdoor_gate.scan.triggers.families import Patch
@@ -23,6 +24,7 @@ from backdoor_gate.worker import main as worker_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CPU = torch.device("cpu")
 SPEC = InputSpec((1, 16, 16))
@@ -201,6 +203,27 @@ def test_in_float32_the_search_takes_the_shorter_ways_and_evidence_does_not(monk
     network.done.clear()
     assert torch.equal(subject.logits(images()), faster)
     assert all(network.done)
+
+
+def test_a_graph_takes_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It calls its operators by the names of their parameters."""
+    layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    network = nn.Sequential(*layers, nn.Linear(32, 10)).eval()
+    free = ({0: torch.export.Dim.AUTO},)
+    torch.export.save(torch.export.export(network, (images(2),), dynamic_shapes=free), tmp_path / "model.pt2")
+    subject = Subject(load(tmp_path, ("pt2",), None, 10), SPEC, 10, CPU)
+    assert subject.shortened
+    monkeypatch.setattr(subject, "halved", False)
+    sizes: list[torch.Size] = []
+
+    def seen(values: Tensor) -> Tensor:
+        sizes.append(values.shape)
+        return torch.relu(values)
+
+    monkeypatch.setattr(gradients, "rectified", seen)
+    found = subject.leading(images())
+    assert sizes == [torch.Size((8, 8, 7, 7))]
+    assert torch.allclose(found, network(images()), atol=1e-5)
 
 
 class Nosy(nn.Module):
