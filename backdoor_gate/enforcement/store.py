@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from sqlalchemy import func
 
 from backdoor_gate.enforcement.rules import Rules, denial, from_environment
 from backdoor_gate.errors import NotVerifiedError
@@ -17,7 +20,7 @@ from backdoor_gate.mlflow_client import registration
 from backdoor_gate.publishers.mlflow import STATEMENT
 
 _PROMPT_SOURCES = {"prompt-template", "dummy-source"}
-"""What MLflow writes as the source of a prompt. Such a version has no files to load, so an alias promotes no model."""
+"""What MLflow writes as the source of a prompt's version, which has no files. Any model can be given such a version."""
 
 
 def gated(database_uri: str) -> Any:
@@ -106,10 +109,26 @@ class _Gated(_Base):  # type: ignore[misc]
 
     def _ask(self, name: str, version: Any, what: str) -> None:
         found = self.get_model_version(name, version)
-        if found.source in _PROMPT_SOURCES:
+        placeholder = found.source in _PROMPT_SOURCES
+        if placeholder and self._is_prompt(found.name):
             return
         with _refusing(what):
+            if placeholder:
+                why = f"version {found.version} is a prompt, without files, under a model's name"
+                raise NotVerifiedError(why, hint="name a version with files; give prompts names of their own")
             self._rules.check(found.name, str(found.version), registration(found), found.tags)
+
+    def _is_prompt(self, name: str) -> bool:
+        """Whether a name is a prompt's: MLflow goes by a tag, which many may set; so no version may have files."""
+        if not self.get_registered_model(name)._is_prompt():
+            return False
+        with self.ManagedSessionMaker() as session:
+            with_files = self._get_query(session, SqlModelVersion).filter(
+                SqlModelVersion.name == name,
+                SqlModelVersion.current_stage != STAGE_DELETED_INTERNAL,
+                func.coalesce(SqlModelVersion.source, "").notin_(_PROMPT_SOURCES),
+            )
+            return with_files.first() is None
 
 
 @contextmanager

@@ -198,6 +198,72 @@ def test_prompts_are_left_alone_but_no_model_passes_as_one(pipeline: Pipeline, g
         store.set_registered_model_alias(name, "production", reference.version)
 
 
+PROMPT = "mlflow.prompt.is_prompt"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("source", ["dummy-source", "prompt-template"])
+@pytest.mark.parametrize("tagged", [False, True])
+def test_no_prompt_takes_a_models_place(
+    pipeline: Pipeline, gated: MlflowClient, name: str, source: str, tagged: bool
+) -> None:
+    from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    gated.set_registered_model_alias(name, "champion", "1")
+    gated.transition_model_version_stage(name, "1", "Production")
+    store = open_store(f"gated+{pipeline.uri}")  # the client refuses much of this; the server's requests come here
+    if tagged:
+        store.set_registered_model_tag(name, RegisteredModelTag(PROMPT, "true"))
+    for _ in range(3):
+        placed = store.create_model_version(name, source, tags=[ModelVersionTag(PROMPT, "true")])
+    says = f"version {placed.version} is a prompt, without files, under a model's name; name a version with files"
+    with pytest.raises(MlflowException, match=f"alias 'champion' refused: {says}") as caught:
+        store.set_registered_model_alias(name, "champion", placed.version)
+    assert caught.value.error_code == "PERMISSION_DENIED"
+    with pytest.raises(MlflowException, match=f"stage 'Production' refused: {says}"):
+        store.transition_model_version_stage(name, placed.version, "Production", archive_existing_versions=True)
+    assert str(store.get_model_version_by_alias(name, "champion").version) == "1"
+    assert store.get_model_version(name, 1).current_stage == "Production"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_prompt_that_is_given_files_is_a_model(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    for _ in range(2):
+        gated.register_prompt(name, "Say {{what}}")
+    store = open_store(f"gated+{pipeline.uri}")
+    store.set_registered_model_alias(name, "production", 1)
+    added = store.create_model_version(name, "file:///evil").version
+    for version in (added, 2):
+        with pytest.raises(MlflowException, match="alias 'production' refused"):
+            store.set_registered_model_alias(name, "production", version)
+    store.delete_model_version(name, added)
+    store.set_registered_model_alias(name, "production", 2)
+
+
+def test_a_prompt_that_cannot_be_told_is_none(
+    pipeline: Pipeline, gated: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    gated.register_prompt(name, "Say {{what}}")
+    store = open_store(f"gated+{pipeline.uri}")
+
+    def away(*_: object) -> None:
+        raise MlflowException("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "get_registered_model", away)
+        with pytest.raises(MlflowException, match="the database is away"):
+            store.set_registered_model_alias(name, "production", 1)
+    assert store.get_registered_model(name).aliases == {}
+    store.set_registered_model_alias(name, "production", 1)
+
+
 def test_a_version_that_is_not_there_is_not_found(pipeline: Pipeline, gated: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
