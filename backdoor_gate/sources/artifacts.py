@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from backdoor_gate.errors import RefusedError, RegistryReadError
 from backdoor_gate.mlflow_client import NotFoundError, redacted
 from backdoor_gate.sources.copying import copy_local
-from backdoor_gate.sources.manifest import MAX_BYTES, MAX_DEPTH, Budget, shown
+from backdoor_gate.sources.manifest import MAX_BYTES, MAX_DEPTH, Budget, empty_folder, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def download(location: str, tracking_uri: str, destination: Path) -> Path:
 
     Raises:
         NotFoundError: there is nothing.
-        RefusedError: names, number, depth or size are not acceptable.
+        RefusedError: names, number, depth or size are not acceptable, or a folder in it is empty.
         RegistryReadError: the location is on a host that the user did not name.
     """
     if (path := _local(location)) is not None:
@@ -98,7 +98,10 @@ def _listing(store: Any) -> Iterator[tuple[str, int]]:
     folders: list[str | None] = [None]
     while folders:
         folder = folders.pop()
-        for info in store.list_artifacts(folder):
+        found = store.list_artifacts(folder)
+        if folder and not found:
+            raise empty_folder(folder)
+        for info in found:
             path = str(info.path)
             if posixpath.dirname(path) != (folder or ""):
                 raise RefusedError(f"listed outside its folder: {shown(path)}")

@@ -32,13 +32,13 @@ def copy_local(source: Path, destination: Path) -> Path:
         What now holds the copy: `destination`, or the file in it.
 
     Raises:
-        RefusedError: the source holds what a manifest refuses.
+        RefusedError: the source holds what a manifest refuses, or an empty folder, which the copy would lose.
         UnmeasuredError: it could not be read, or there is no room for it.
     """
     try:
         root = source.resolve(strict=True)
         if root.is_dir():
-            for file in list(regular_files(root)):
+            for file in list(regular_files(root, empty_folders=False)):
                 _copy_file(file, destination / file.relative)
             return destination
         target = destination / root.name

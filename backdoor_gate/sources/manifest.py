@@ -78,12 +78,18 @@ def shown(name: str) -> str:
     return one_line(name, 120, ascii_only=True)
 
 
-def regular_files(root: Path, *, single_links: bool = True) -> Iterator[TreeFile]:
+def empty_folder(relative: str) -> RefusedError:
+    """Return the refusal of a folder that holds nothing: no digest speaks of it, and a loader may ask for its name."""
+    return RefusedError(f"empty folder: {shown(relative)}", hint="remove it; no digest would speak of it")
+
+
+def regular_files(root: Path, *, single_links: bool = True, empty_folders: bool = True) -> Iterator[TreeFile]:
     """Walk a folder without following or opening anything.
 
     Args:
         root: the folder.
         single_links: refuse a file that has a second name elsewhere (hard link).
+        empty_folders: pass over a folder that holds nothing, rather than refuse it. The root itself may be empty.
 
     Raises:
         RefusedError: an entry is no regular file, its name is not allowed, or the tree passes a limit.
@@ -93,6 +99,7 @@ def regular_files(root: Path, *, single_links: bool = True) -> Iterator[TreeFile
     folders = [(root, "", 1)]
     while folders:
         folder, prefix, depth = folders.pop()
+        before = budget.entries
         with os.scandir(folder) as entries:
             for entry in entries:
                 relative = f"{prefix}{entry.name}"
@@ -106,6 +113,8 @@ def regular_files(root: Path, *, single_links: bool = True) -> Iterator[TreeFile
                 budget.add(relative, status.st_size)
                 _check_regular(status, relative, single_links)
                 yield TreeFile(relative, folder / entry.name, status.st_size)
+        if prefix and budget.entries == before and not empty_folders:
+            raise empty_folder(prefix.rstrip("/"))
 
 
 def open_regular(path: Path, relative: str, *, single_links: bool = True) -> BufferedReader:

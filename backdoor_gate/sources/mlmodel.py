@@ -27,6 +27,8 @@ MAX_DIMENSIONS = 8
 _NAME = "MLmodel"
 _PICKLE_INFO = "pickle_module_info.txt"
 _PICKLE_MODULE = "mlflow.pytorch.pickle_module"
+_LOADED = {"model.pth", "model.pt2", _PICKLE_INFO}
+"""What MLflow looks for in the data folder, by whether anything has the name."""
 _LOADER = "mlflow.pytorch"
 _FLAVORS = {"pytorch", "python_function"}
 """What `mlflow.pytorch` writes. Another flavor may name files of its own, which nobody would measure."""
@@ -94,10 +96,15 @@ def _read_capped(path: Path, name: str, limit: int, limit_text: str) -> bytes:
 def _refuse_elsewhere(root: Path) -> None:
     """Refuse a folder that MLflow takes for a model, here or on another system, without this side having read why."""
     for file in regular_files(root):
-        if file.path.name.casefold().rstrip(" .") == _NAME.casefold():  # Windows drops dots and spaces at the end
+        if _elsewhere(file.path.name) == _NAME.casefold():
             what = "not an MLmodel file at the root of the candidate"
             hint = "name the folder with the MLmodel file as the candidate, and leave that file's name as it is"
             raise RefusedError(what, where=shown(file.relative), hint=hint)
+
+
+def _elsewhere(name: str) -> str:
+    """Return a name as systems take it that tell no cases apart, and drop dots and spaces at the end, as Windows."""
+    return name.casefold().rstrip(" .")
 
 
 def _mapping(parent: dict[str, object], key: str) -> dict[str, object]:
@@ -156,6 +163,10 @@ def _confined(path: object, key: str) -> str:
 
 def _serialization(root: Path, data: str) -> str | None:
     folder = root / data
+    for path in folder.iterdir():
+        if _elsewhere(path.name) in _LOADED and not path.is_file():
+            what = "a folder where MLflow looks for a file"
+            raise RefusedError(what, where=shown(f"{data}/{path.name}"), hint="remove or rename it")
     info = folder / _PICKLE_INFO
     if info.is_file() and _read_capped(info, _PICKLE_INFO, 1024, "1 KiB").strip() != _PICKLE_MODULE.encode():
         raise RefusedError("custom pickle module", where=f"{data}/{_PICKLE_INFO}", hint=_RELOG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from backdoor_gate.sources.manifest import path_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.promotion import Pipeline
 
@@ -330,6 +330,16 @@ def test_bytes_that_changed(pipeline: Pipeline, name: str, file: str, content: b
         rf"digest mismatch: scanned {report.candidate.digest}, registry has (sha256:[0-9a-f]{{64}}|something that .*)"
     )
     assert re.fullmatch(expected, refused(pipeline, reference))
+
+
+def test_an_empty_folder_that_came_later(pipeline: Pipeline, name: str) -> None:
+    reference = pipeline.register(name)
+    report = pipeline.publish(reference)
+    assert report.candidate
+    folder = Path(pipeline.client.get_run(pipeline.runs[reference.uri]).info.artifact_uri.removeprefix("file://"))
+    (folder / "model" / "data" / "model.pth").mkdir(parents=True)
+    found = "something that is refused (empty folder: data/model.pth)"
+    assert refused(pipeline, reference) == f"digest mismatch: scanned {report.candidate.digest}, registry has {found}"
 
 
 # ---------------------------------------------------------------------------------------------- what it says

@@ -118,6 +118,15 @@ def test_an_empty_folder(tmp_path: Path, target: Path) -> None:
         DirectorySource().fetch(DirectorySource().resolve(str(tmp_path / "empty")), target)
 
 
+@pytest.mark.parametrize("folder", ["empty", "data/model.pth", "data/a/b"])
+def test_an_empty_folder_among_files(model: Path, target: Path, folder: str) -> None:
+    (model / folder).mkdir(parents=True)
+    with pytest.raises(RefusedError) as caught:
+        DirectorySource().fetch(DirectorySource().resolve(str(model)), target)
+    assert str(caught.value) == f"empty folder: {folder}; remove it; no digest would speak of it"
+    assert list(target.iterdir()) == []
+
+
 @pytest.mark.parametrize("reference", ["absent", "a\0b", "x" * 5000, "~nobody/x"])
 def test_no_such_path(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -180,6 +180,16 @@ def test_two_formats_at_once(root: Path) -> None:
     assert "ambiguous weights" in refusal(root, GOOD)
 
 
+@pytest.mark.parametrize("name", ["model.pth", "model.pt2", "pickle_module_info.txt", "Model.PTH", "model.pth."])
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_folder_where_mlflow_looks_for_a_file(root: Path, name: str, empty: bool) -> None:
+    (root / "data" / "model.pt2").rename(root / "data" / "other.pt2")
+    (root / "data" / name).mkdir()
+    if not empty:
+        (root / "data" / name / "note.txt").write_text("nothing")
+    assert refusal(root, GOOD) == f"data/{name}: a folder where MLflow looks for a file; remove or rename it"
+
+
 def inputs(value: object) -> str:
     return re.sub(r"inputs: '.*?\]'", lambda _: f"inputs: '{value}'", GOOD, flags=re.DOTALL)
 

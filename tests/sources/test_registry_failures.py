@@ -244,6 +244,22 @@ def test_a_listing_that_climbs_out_fetches_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["copy"]
 
 
+class _Hollow(_Registry):
+    """Lists an empty folder beside the file."""
+
+    def answer_json(self, value: object) -> None:
+        if isinstance(value, dict) and "files" in value:
+            asked = "path=models%2F1%2Fmodel.pth" in self.path
+            value = {"files": [] if asked else [*self.listing, {"path": "model.pth", "is_dir": True}]}
+        super().answer_json(value)
+
+
+def test_a_listed_folder_that_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"empty folder: model\.pth; remove it"):
+        fetch_from(_Hollow, tmp_path / "copy")
+    assert list((tmp_path / "copy").iterdir()) == []
+
+
 def test_a_file_that_is_listed_twice(tmp_path: Path) -> None:
     twice = [{"path": name, "is_dir": False, "file_size": 4} for name in ("weights.bin", "weights.bi%6e")]
     with pytest.raises(RefusedError, match="file name not allowed"):
