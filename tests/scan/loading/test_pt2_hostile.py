@@ -465,6 +465,23 @@ def test_a_size_along_no_axis_is_unmeasured(axis: Json, sound: bytes, root: Path
         model.network(torch.rand(2, 3, 16, 16))
 
 
+@pytest.mark.parametrize("start", [{"as_int": 0}, {"as_ints": [0]}])
+def test_an_axis_that_the_graph_computes_may_be_any(start: Json, sound: bytes, root: Path) -> None:
+    def change(program: Json) -> None:
+        images = {"as_tensor": {"name": "x"}}
+        given = {"self": images, "dim": images, "start": start, "end": {"as_int": 1}}
+        inputs = [{"name": name, "arg": argument, "kind": 1} for name, argument in given.items()]
+        node = {"target": "torch.ops.aten.slice.Tensor", "inputs": inputs, "outputs": [{"as_tensor": {"name": "part"}}]}
+        graph(program)["nodes"].insert(0, node)
+
+    (root / "model.pt2").write_bytes(with_program(sound, change))
+    model = load(root, FORMATS, None, CLASSES)
+    assert model.check is not None
+    model.check((3, 16, 16))  # nobody reads it
+    with pytest.raises(UnmeasuredError, match=r"slice.Tensor failed"):
+        model.network(torch.rand(2, 3, 16, 16))
+
+
 @pytest.mark.parametrize("inputs", [2, 0])
 def test_other_than_one_batch_of_images_is_unmeasured(inputs: int, root: Path) -> None:
     class Pair(nn.Module):

@@ -144,13 +144,14 @@ def _whole(step: Step) -> bool:
     """Tell whether a step is a slice that leaves nothing out, as exporters write it for a colon."""
     slices = step.label == "torch.ops.aten.slice.Tensor"
     start, end, every = (step.arguments.get(name, usual) for name, usual in (("start", 0), ("end", None), ("step", 1)))
-    return slices and start in {0, None} and every == 1 and (end is None or (isinstance(end, int) and end >= ENDLESS))
+    return slices and start in (0, None) and every == 1 and (end is None or (isinstance(end, int) and end >= ENDLESS))
 
 
 def _axes(step: Step, dimensions: int) -> set[int]:
-    """Return the axes that an operator of `BY_POSITION` works along."""
+    """Return the axes that an operator of `BY_POSITION` works along: all, where a value of the graph says which."""
     given = next((step.arguments[name] for name in ("dim", "dims", "dimension") if name in step.arguments), 0)
-    return {axis % dimensions for axis in (given or range(dimensions) if isinstance(given, list) else [given])}
+    axes = (given or range(dimensions)) if isinstance(given, list) else [given]
+    return {axis % dimensions for axis in axes} if all(isinstance(axis, int) for axis in axes) else {*range(dimensions)}
 
 
 def _tried(step: Step, values: Mapping[str, Any], run: Run) -> tuple[Any, ...]:
