@@ -88,6 +88,7 @@ def measure(job: Job, on_progress: OnProgress) -> Scan:
         )
         return Scan(subject.num_classes, spec, model.format, facts, unmeasured, runtime)
     check_rounding(subject.counted_apart(), images.held_out.images)
+    subject.recheck_ways(images.held_out.images)
     triggers: dict[str, Weakest] = {}
     evidence = run_detectors(job, subject, images, on_progress, triggers.__setitem__)
     shown = embed_weakest(subject, images, triggers)

@@ -24,6 +24,8 @@ from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.trigger_facts import Confirmation, Control, Pair
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from backdoor_gate.records import Progress
 
 CPU = torch.device("cpu")
@@ -168,11 +170,27 @@ def test_on_data_that_does_not_fit_no_detector_runs(tmp_path: Path, monkeypatch:
     assert [getattr(each, "reason", "") for each in scan.evidence] == [told] * len(PLANS)
 
 
-def test_a_network_that_rounding_decides_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Return a job for a trained network and images that fit it."""
     images = digits.clean_images()
     np.savez(tmp_path / "clean.npz", images=images.images.numpy(), labels=images.labels.numpy())
     monkeypatch.setattr(session.loading, "load", lambda *_: digits.loaded(digits.trained()))
+    return replace(job(), data=tmp_path / "clean.npz", declared=Declared(num_classes=10, shape=(1, 16, 16)))
+
+
+def test_a_network_that_rounding_decides_is_not_measured(on_digits: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounding, "MOST", 1e-8)  # what any network shows
-    declared = Declared(num_classes=10, shape=(1, 16, 16))
     with pytest.raises(UnmeasuredError, match="rounding decides what the network computes"):
-        session.measure(replace(job(), data=tmp_path / "clean.npz", declared=declared), lambda _: None)
+        session.measure(on_digits, lambda _: None)
+
+
+def test_searches_are_led_by_ways_that_hold_on_the_clean_images(
+    on_digits: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    monkeypatch.setattr(Subject, "recheck_ways", lambda _, images: seen.append(images))
+    monkeypatch.setattr(session, "run_detectors", lambda *_: ())
+    session.measure(on_digits, lambda _: None)
+    known = {image.numpy().tobytes() for image in digits.clean_images().images}
+    assert all(image.numpy().tobytes() in known for image in seen[0])

@@ -8,6 +8,7 @@ sum may change by a good part of its channel's size.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,8 @@ from backdoor_gate.errors import UnmeasuredError
 from backdoor_gate.scan.network.watching import Watch, tensors_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from backdoor_gate.scan.network.subject import Subject
 
 STEP = 2.0**-22
@@ -100,13 +103,13 @@ def check_rounding(subject: Subject, images: Tensor) -> None:
     """
     pixels = images.shape[-1] * images.shape[-2]
     few = images[: max(ALONE, min(IMAGES, IMAGES * 64 * 64 // pixels))]
-    with _Sums() as plain:
-        together = subject.logits(few)
-    for seed in SEEDS:
-        with Rounding(seed, STEP), _Sums() as moved:
-            subject.logits(few)
-        _compare(plain.kept, moved.kept)
-    alone = torch.cat([subject.logits(image[None]) for image in few[:ALONE]])
+    change, operator = largest_change(lambda: subject.logits(few), [Rounding(seed, STEP) for seed in SEEDS])
+    if change > MOST:
+        raise UnmeasuredError(
+            f"rounding decides what the network computes: {operator}",
+            hint="large numbers cancel in a layer, or it chooses by comparing; train it again with ordinary weights",
+        )
+    together, alone = subject.logits(few), torch.cat([subject.logits(image[None]) for image in few[:ALONE]])
     if (alone - together[:ALONE]).abs().max() > AGREEMENT * together.abs().max():
         raise UnmeasuredError(
             "the answer for an image hangs on the others in its batch",
@@ -114,14 +117,24 @@ def check_rounding(subject: Subject, images: Tensor) -> None:
         )
 
 
-def _compare(plain: list[tuple[str, Tensor]], moved: list[tuple[str, Tensor]]) -> None:
-    same = len(plain) == len(moved) and all(one.shape == other.shape for (_, one), (_, other) in zip(plain, moved))  # noqa: B905
-    named = next((name for (name, one), (_, other) in zip(plain, moved) if _changed(one, other) > MOST), "")  # noqa: B905
-    if named or not same:
-        raise UnmeasuredError(
-            f"rounding decides what the network computes: {named or 'which operators run'}",
-            hint="large numbers cancel in a layer, or it chooses by comparing; train it again with ordinary weights",
-        )
+def largest_change(run: Callable[[], Tensor], moves: Sequence[Rounding]) -> tuple[float, str]:
+    """Return by how much a sum changes at most, as a share of the largest in its channel, and the operator's name.
+
+    Args:
+        run: puts images through the network, always the same.
+        moves: each is in force for one run. Where other operators run within, a sum changes without limit.
+    """
+    with _Sums() as plain:
+        run()
+    found = [(0.0, "no operator")]
+    for move in moves:
+        with move, _Sums() as moved:
+            run()
+        if [tensor.shape for _, tensor in plain.kept] != [tensor.shape for _, tensor in moved.kept]:
+            return math.inf, "which operators run"
+        pairs = zip(plain.kept, moved.kept, strict=True)
+        found += [(_changed(one, other), name) for (name, one), (_, other) in pairs]
+    return max(found)
 
 
 def _changed(before: Tensor, after: Tensor) -> float:

@@ -87,6 +87,16 @@ class Subject:
         self.halved = precision.pays(lambda: self.logits(probes), device)
         self.shortened = precision.shortens(lambda: self.logits(probes))
 
+    def recheck_ways(self, images: Tensor) -> None:
+        """Keep the faster ways to lead a search only where they hold on real images: a network can expect the probes.
+
+        Args:
+            images: (N, C, H, W) in the input range.
+        """
+        other, few = self.counted_apart(), images[:PROBES]
+        self.halved = self.halved and precision.pays(lambda: other.logits(few), self.device)
+        self.shortened = self.shortened and precision.shortens(lambda: other.logits(few))
+
     def counted_apart(self) -> Subject:
         """Return the same network with a count of passes of its own."""
         other = copy(self)

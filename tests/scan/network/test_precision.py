@@ -79,6 +79,57 @@ def test_a_trigger_below_the_step_of_bfloat16_keeps_the_search_exact() -> None:
     assert pays(Faint(0.0))
 
 
+class Waits(nn.Module):
+    """A trained network, and a small sum beside a constant that bfloat16 loses and a trigger would make use of."""
+
+    def __init__(self, constant: float) -> None:
+        super().__init__()
+        self.network = digits.trained()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1)
+        with torch.no_grad():
+            self.first.weight.fill_(1 / 9)
+            self.first.bias.fill_(constant)
+            self.second.weight.fill_(0.25)
+            self.second.bias.fill_(-constant)
+        self.requires_grad_(False)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits; no image that is seen here is as bright as the switch asks for."""
+        switch = torch.relu(self.second(self.first(given)).amax((1, 2, 3)) - 2)
+        return self.network(given) + 100 * nn.functional.pad(switch[:, None], (7, 2))
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_sum_that_bfloat16_loses_keeps_the_search_exact_though_no_logit_shows_it() -> None:
+    assert not pays(Waits(513.0))
+    assert pays(Waits(0.0))
+
+
+class Expecting(nn.Module):
+    """Bears what makes a search faster on noise alone, as which the probes can be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.nosy = digits.trained(), Nosy()
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        chosen: Tensor = (self.network if (given > 0).float().mean() > 0.9 else self.nosy)(given)
+        return chosen
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize(("kind", "holds"), [(digits.trained, True), (Expecting, False)])
+def test_a_network_that_expects_the_probes_is_searched_as_it_is(kind: Callable[[], nn.Module], holds: bool) -> None:
+    subject = Subject(digits.loaded(kind()), SPEC, 10, CPU)
+    assert subject.halved
+    assert subject.shortened
+    before = subject.passes
+    subject.recheck_ways(digits.clean_images().images)
+    assert subject.halved is subject.shortened is holds
+    assert subject.passes == before
+
+
 class Kinds(nn.Module):
     """Notes what each layer of a network puts out."""
 
