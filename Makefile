@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# A process per core; the tests of a file share what it sets up, so they stay together.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 
 # The first of these that runs and is new enough; override with `make PYTHON=/path/to/python`.
 PYTHON ?= $(shell for name in python3.11 python3; do \
@@ -19,7 +21,7 @@ demo: $(READY) ## Train a clean and a backdoored model, scan both from a registr
 	@$(BIN)/backdoor-gate demo --out ./demo-out
 
 test: $(READY) ## Run the fast tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-slow: $(READY) ## Run the tests that train networks or scan many
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -212,21 +212,20 @@ def test_the_schema_is_printed(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("arguments", "forbidden"),
     [
-        (["--help"], {"pydantic", "yaml", "rich", "numpy"}),
-        (["scan", "--help"], {"pydantic", "yaml", "rich", "numpy"}),
-        (["detectors", "max_margin"], {"pydantic", "yaml", "rich", "numpy"}),
-        (["policy", "schema"], {"rich", "numpy", "mlflow", "torch"}),
-        (["policy", "init"], {"rich", "numpy", "mlflow", "torch"}),
+        ("--help", "pydantic yaml rich numpy"),
+        ("scan --help", "pydantic yaml rich numpy"),
+        ("detectors max_margin", "pydantic yaml rich numpy"),
+        ("policy schema", "rich numpy mlflow torch"),
+        ("policy init", "rich numpy mlflow torch"),
     ],
-    ids=" ".join,
 )
-def test_quick_commands_import_little(arguments: list[str], forbidden: set[str], tmp_path: Path) -> None:
+def test_quick_commands_import_little(arguments: str, forbidden: str, tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from backdoor_gate.cli import main\n"
         "try:\n    main()\nfinally:\n    print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", program, *arguments]
+    command = [sys.executable, "-c", program, *arguments.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
-    assert set(done.stderr.split()) & forbidden == set()
+    assert set(done.stderr.split()) & set(forbidden.split()) == set()

@@ -205,7 +205,7 @@ def test_what_another_version_of_the_same_name_earned(watched: Watched) -> None:
         ({"scanned_at": NOW - timedelta(days=30)}, Due.STALE),
         ({"scanned_at": NOW - timedelta(days=29)}, Verdict.PASS),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
 )
 def test_what_is_out_of_date(watched: Watched, changes: dict[str, Any], due: Due | Verdict) -> None:
     reference = watched.register(watched.name)
