@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 from torch.overrides import TorchFunctionMode
 
-from backdoor_gate.scan.network import gradients
+from backdoor_gate.scan.network import gradients, winograd
 from backdoor_gate.scan.network.watching import tensors_in
 
 if TYPE_CHECKING:
@@ -68,8 +68,10 @@ class Leading(TorchFunctionMode):
             return self._later(func, *args, **named)
         if func in _SHORTER:
             return _SHORTER[func](*args, **named)
-        if self._begun or func not in _CONVOLUTIONS:
+        if func not in _CONVOLUTIONS:
             return self._run(func, args, named)
+        if self._begun:
+            return self._further(func, args, named)
         self._begun = True
         return self._first(args, named)
 
@@ -104,6 +106,10 @@ class Leading(TorchFunctionMode):
         """Run the first convolution."""
         return gradients.convolution(*args, **named)
 
+    def _further(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Run another convolution."""
+        return winograd.convolution(*args, **named)
+
     def _run(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Run what has no shorter way."""
         return func(*args, **named)
@@ -119,6 +125,9 @@ class LeadingInHalf(Leading):
     def _first(self, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
         rounded: Tensor = self._exactly(gradients.rounded_convolution, args, named)
         return rounded
+
+    def _further(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return func(*args, **named)
 
     def _run(self, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         return self._exactly(func, args, named) if func in _LINEAR else func(*args, **named)
