@@ -7,7 +7,7 @@ Parts: `options` (what each setting is worth), `efficiency` (trigger loop agains
 trained networks of the zoo), `elsewhere` (how many operators a scan asks of a GPU, and how often it waits for one),
 `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is
 short by itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is
-written anew. Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads
+written anew; machines without bfloat16 have entries of their own. Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads
 and memory.
 """
 
@@ -22,6 +22,7 @@ import click
 import torch
 
 from backdoor_gate.scan.machine import choose_device
+from backdoor_gate.scan.network.precision import has_instructions
 from backdoor_gate.scan.session import get_ready
 from backdoor_gate.worker.environment import ALLOCATOR
 from benchmarks.circumstances import RESULTS, circumstances
@@ -66,6 +67,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
     if threads:
         torch.set_num_threads(threads)
     device = choose_device(wanted)
+    kind = device.type if has_instructions(device) else f"{device.type}-float32"
     measured: dict[str, Callable[[str], Any]] = {
         "options": lambda name: options(name, rounds, seed),
         "efficiency": lambda name: efficiency(name, rounds, seed, device),
@@ -80,7 +82,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
     for part in parts or PARTS:
         for name in (networks or tuple(KINDS)) if part in BY_NETWORK else ("",):
             about = circumstances("benchmarks.speed", seed)
-            where = "pretended" if part == "elsewhere" else device.type
+            where = "pretended" if part == "elsewhere" else kind
             keep(f"{part} {where} {name}".strip(), {"circumstances": about} | measured[part](name))
         if part == "options":
             keep("details cpu", {"circumstances": circumstances("benchmarks.speed", seed)} | details(rounds, seed))
