@@ -7,8 +7,8 @@ Parts: `options` (what each setting is worth), `efficiency` (trigger loop agains
 trained networks of the zoo), `elsewhere` (how many operators a scan asks of a GPU, and how often it waits for one),
 `precision` (what bfloat16 changes in the evidence, on the zoo's networks). Each part is
 short by itself; what was measured before by other parts stays in `benchmarks/results/speed.json`, and `speed.md` is
-written anew; machines without bfloat16 have entries of their own. Ratios are of one run each, of alternatives timed in turn. It runs with the worker's variables for threads
-and memory.
+written anew; machines without bfloat16 have entries of their own. Ratios are of one run each, of alternatives timed in
+turn. It runs with the worker's variables for threads and memory.
 """
 
 from __future__ import annotations
