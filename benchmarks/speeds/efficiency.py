@@ -33,6 +33,8 @@ MEMORY = 8 << 30
 IMAGES_TO_TIME = {"cnn": 1200, "wrn16": 480, "resnet18": 108}
 """Images of one timing, so that each takes a good fraction of a second."""
 
+BY_NAME = {family.__name__.lower(): family for family in FAMILIES}
+
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
@@ -41,14 +43,14 @@ def efficiency(name: str, rounds: int, seed: int, device: torch.device) -> dict[
     kind = KINDS[name]
     subject = Subject(loaded(kind.build, seed), spec(kind), CLASSES, device)
     images = clean(kind, seed, device)
-    families = [family(spec(kind)) for family in FAMILIES]
-    groups = {family.name: group_size(subject, family, images) for family in families}
+    families = {title: family(spec(kind)) for title, family in BY_NAME.items()}
+    groups = {title: group_size(subject, family, images) for title, family in families.items()}
     bare = settings(kind, seed, device, batches={IMAGES * arms for arms in groups.values()} | {IMAGES * CLASSES})
     wanted = IMAGES_TO_TIME[name]
     runs = {f"bare: {setting}": repeated(run, batch, wanted) for setting, (batch, run) in bare.items()}
-    for family in families:
-        steps = max(4, wanted // (IMAGES * groups[family.name]))
-        runs[family.name] = engine(subject, family, groups[family.name], images, steps)
+    for title, family in families.items():
+        steps = max(4, wanted // (IMAGES * groups[title]))
+        runs[title] = engine(subject, family, groups[title], images, steps)
     samples = in_turn(runs, rounds)
     rates = {run: least(found).rates(1) for run, found in samples.items()}
     reference = fastest(rates, "float32")
@@ -59,8 +61,8 @@ def efficiency(name: str, rounds: int, seed: int, device: torch.device) -> dict[
         "arms_at_once": groups,
         "images_per_second": rates,
         "best_bare": {"float32": reference, "any precision": limit},
-        "efficiency": {family.name: ratio(samples[family.name], samples[reference]) for family in families},
-        "of_any_precision": {family.name: ratio(samples[family.name], samples[limit]) for family in families},
+        "efficiency": {title: ratio(samples[title], samples[reference]) for title in families},
+        "of_any_precision": {title: ratio(samples[title], samples[limit]) for title in families},
     }
 
 

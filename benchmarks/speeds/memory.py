@@ -19,7 +19,7 @@ from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.triggers import InversionBudget, all_to_one, invert
 from backdoor_gate.scan.triggers.families import FAMILIES
 from benchmarks.circumstances import ROOT
-from benchmarks.speeds.efficiency import CLASSES, IMAGES, clean, group_size
+from benchmarks.speeds.efficiency import BY_NAME, CLASSES, IMAGES, clean, group_size
 from benchmarks.speeds.networks import KINDS, loaded, spec
 
 STEPS = 3
@@ -27,7 +27,7 @@ STEPS = 3
 
 def memory(name: str, seed: int) -> dict[str, Any]:
     """Return the peaks of the bare network and of every family, and the families' ratios to the bare one's."""
-    runs = ("bare", *(family.name for family in FAMILIES))
+    runs = ("bare", *BY_NAME)
     peaks = {run: _in_process(name, run, seed) for run in runs}
     ratios = {run: round(peaks[run]["peak"] / peaks["bare"]["peak"], 3) for run in runs[1:]}
     above = {run: round(_added(peaks[run]) / _added(peaks["bare"]), 3) for run in runs[1:]}
@@ -58,9 +58,8 @@ def main(name: str, run: str, seed: int) -> None:
             given = batch.clone().requires_grad_()
             torch.autograd.grad(subject.leading(given).sum(), given)
     else:
-        (family,) = (kind_of(spec(kind)) for kind_of in FAMILIES if kind_of.name == run)
         budget, generator = InversionBudget(STEPS, IMAGES), torch.Generator().manual_seed(seed)
-        invert(subject.leading, family, all_to_one(CLASSES)[:arms], images, budget, generator)
+        invert(subject.leading, BY_NAME[run](spec(kind)), all_to_one(CLASSES)[:arms], images, budget, generator)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"before": before, "peak": peak, "batch": arms * IMAGES}))
 
