@@ -89,7 +89,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 def test_the_shortest_policy_means_the_defaults() -> None:
     read = policy("version: 1")
     assert read.plan_for("x") == ModelPlan(Declared(), None, None, (), ("safetensors", "state_dict", "pt2"), None, None)
-    assert read.limits == Limits(1800.0, 8 << 30)
+    assert read.limits == Limits(3600.0, 8 << 30)
     usual = "B" if sys.platform == "linux" else "C"
     assert (read.minimum_isolation, read.verdict_ttl) == (usual, timedelta(days=90))
     assert [plan.name for plan in read.detectors] == [spec.name for spec in DETECTORS]

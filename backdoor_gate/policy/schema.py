@@ -155,7 +155,7 @@ def usual_isolation() -> Literal["B", "C"]:
 class LimitsSection(Section):
     """Hard bounds of one scan."""
 
-    time: Annotated[str, duration(1, 7 * DAY, "90s, 10m or 1h")] = "30m"
+    time: Annotated[str, duration(1, 7 * DAY, "90s, 10m or 1h")] = "1h"
     """Wall time."""
     memory: Annotated[str, size(GIB, 1024 * GIB, "8GiB")] = "8GiB"
     """Address space of the scanning process."""

@@ -20,7 +20,7 @@ with DAG(
     catchup=False,
     params={"model": Param("models:/digits@challenger", type="string")},
     # A verdict is not a glitch: trying again does not change it.
-    default_args={"retries": 0, "execution_timeout": timedelta(minutes=45)},
+    default_args={"retries": 0, "execution_timeout": timedelta(minutes=75)},
 ):
     scan = BashOperator(
         task_id="scan",
