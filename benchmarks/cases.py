@@ -147,8 +147,10 @@ def cpu_seconds() -> float:
 
 def told(case: Case, report: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a JSON report."""
-    kept = ("status", "anomaly_index", "threshold", "p_value", "suspect_classes", "suspect_pairs", "per_class")
-    kept += ("seconds", "reason")
+    kept = (
+        "status", "anomaly_index", "threshold", "p_value", "suspect_classes", "suspect_pairs", "per_class", "seconds",
+        "reason",
+    )  # fmt: skip
     detectors = {found["name"]: {key: found.get(key) for key in kept} for found in report["detectors"]}
     return {
         "verdict": report["verdict"],

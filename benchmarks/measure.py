@@ -72,9 +72,10 @@ def row(evidence: Evidence) -> dict[str, Any]:
     if not isinstance(evidence, Measured):
         return {"missing": evidence.reason}
     cost = {"seconds": round(evidence.cost.seconds, 2), "model_passes": evidence.cost.model_passes}
-    told = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified, **cost}
-    rows = {"pairs": evidence.pairs, "confirmations": evidence.confirmations, "controls": evidence.controls}
-    rows["means"] = evidence.means
+    told: dict[str, Any] = {"values": evidence.values, "success": evidence.success, "verified": evidence.verified}
+    told |= cost
+    rows: dict[str, Any] = {"pairs": evidence.pairs, "confirmations": evidence.confirmations}
+    rows |= {"controls": evidence.controls, "means": evidence.means}
     told |= {name: [list(astuple(each)) for each in found] for name, found in rows.items() if found}
     return told | ({} if evidence.screening is None else {"screening": astuple(evidence.screening)})
 

@@ -71,7 +71,7 @@ class Elsewhere(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Run one operator."""
         return _run(func, args, kwargs or {})
 
@@ -160,7 +160,7 @@ def usable() -> Iterator[torch.device]:
     try:
         yield torch.device(NAME, 0)
     finally:
-        torch.tensor = tensor  # type: ignore[assignment]
+        torch.tensor = tensor
         torch.__future__.set_swap_module_params_on_conversion(swaps)
 
 

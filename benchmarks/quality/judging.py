@@ -113,6 +113,7 @@ def _as_today(evidence: Measured) -> Measured:
     """Leave out what a scan no longer asks of triggers that are too strong to count, as older lines have it."""
     most = strongest(evidence.detector, evidence.side, clean_images=evidence.verified)
     if evidence.pairs:
+        strengths: dict[tuple[int | None, int], float | None]
         strengths = {(pair.source, pair.target): pair.strength for pair in evidence.pairs}
         looks = tuple(each for each in evidence.confirmations if (strengths[each.source, each.target] or 0.0) <= most)
         return replace(evidence, confirmations=looks, controls=evidence.controls if looks else ())

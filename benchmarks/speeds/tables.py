@@ -21,10 +21,8 @@ def markdown(kept: dict[str, Figures]) -> str:
 
 def table(head: list[str], rows: list[list[object]]) -> list[str]:
     """Return a Markdown table."""
-    return [
-        f"| {' | '.join(map(str, cells))} |"
-        for cells in (head, ["---"] * len(head), *rows)
-    ]  # fmt: skip
+    lines: list[list[Any]] = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(str, cells))} |" for cells in lines]
 
 
 def _options(figures: Figures) -> list[str]:

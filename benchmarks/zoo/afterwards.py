@@ -25,7 +25,7 @@ def shortened(training: Training, epochs: int, slower: float) -> Training:
     return dataclasses.replace(training, epochs=epochs, rate=training.rate / slower)
 
 
-def prune_filters(network: nn.Module, share: float) -> list[nn.Module]:
+def prune_filters(network: nn.Module, share: float) -> list[nn.Conv2d]:
     """Mask the `share` of smallest filters in every convolution but the first; returns the masked layers."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)][1:]
     for layer in layers:

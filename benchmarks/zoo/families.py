@@ -83,7 +83,7 @@ Family = Callable[[Setting], tuple[Attack, ...]]
 def badnets(at: Setting) -> tuple[Attack, ...]:
     """One square, 1 to 5 pixels wide."""
     size = at.turned(3, 1, 4, 2, 5, 3)
-    style = at.turned("solid", "solid", "checker", "checker", "noise", "checker")
+    style: Literal["solid", "checker", "noise"] = at.turned("solid", "solid", "checker", "checker", "noise", "checker")
     return (Attack(at.patch(size, style), at.one(), rate=at.turned(0.05, 0.1, 0.01, 0.05, 0.005, 0.02)),)
 
 

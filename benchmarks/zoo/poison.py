@@ -75,7 +75,7 @@ def perturb(network: nn.Module, images: Tensor, labels: Tensor, size: float, ste
     network.eval()
     moved = images.clone()
     for _ in range(steps):
-        moved.requires_grad_(requires_grad=True)
+        moved.requires_grad_()
         (slope,) = torch.autograd.grad(functional.cross_entropy(network(moved), labels), moved)
         moved = moved.detach() + 2.5 * size / steps * slope.sign()
         moved = torch.minimum(torch.maximum(moved, images - size), images + size).clamp(0, 1)
