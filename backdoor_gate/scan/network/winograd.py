@@ -126,7 +126,8 @@ def _transform(weight: Tensor) -> Tensor | None:
         version, kernel = _transformed.get(weight, (-1, None))
         if version == weight._version:
             return kernel
-        kept = sum(each.numel() for _, each in _transformed.values() if each is not None)
+        _transformed[weight] = weight._version, None  # what was made of another version is not kept
+        kernel, kept = None, sum(each.numel() for _, each in _transformed.values() if each is not None)
         if kept + TILE**2 * weight.shape[:2].numel() <= MOST_KEPT:
             kernel = torch.einsum("ai,ocij,bj->abco", _KERNEL, weight, _KERNEL).flatten(0, 1).contiguous()
         _transformed[weight] = weight._version, kernel

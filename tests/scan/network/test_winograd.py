@@ -106,7 +106,9 @@ def test_doubles_single_images_and_weights_that_learn_are_left_to_torch(transfor
     assert not transformed
 
 
-def test_a_weight_that_was_written_to_is_transformed_anew() -> None:
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_weight_that_was_written_to_is_transformed_anew(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "MOST_KEPT", room * 36 * CHANNELS**2)
     images, weight = drawn(2, CHANNELS, 8, 8), drawn(CHANNELS, CHANNELS, 3, 3) / 40
     before = winograd.convolution(images, weight, padding=1)
     weight *= 2
