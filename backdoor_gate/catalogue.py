@@ -12,8 +12,11 @@ from typing import Any
 
 from backdoor_gate.budgets import GENERATOR, INVERSION, MARGIN, PAIRS, PATCH_PAIRS, Setting
 
-PACK_VERSION = "2026.11.14"
+PACK_VERSION = "2026.11.15"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
+
+COMPARABLE_PACKS = "2026.11.14", PACK_VERSION
+"""Versions that measure alike: references of them compare, though what the older ones let pass may be refused now."""
 
 FEWEST_COMPARED = 6
 """Classes below which they cannot be compared: no outlier rule inside one model has useful power at 1 %, and noise

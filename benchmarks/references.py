@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backdoor_gate.catalogue import DETECTORS, PACK_VERSION, DetectorPlan
+from backdoor_gate.catalogue import COMPARABLE_PACKS, DETECTORS, PACK_VERSION, DetectorPlan
 from backdoor_gate.records import Verdict
 from backdoor_gate.verdict.references import KnownModel, References, known_scores, render, settings_by_name
 from benchmarks.quality.figures import by_role
@@ -36,7 +36,7 @@ def references(lines: Iterable[dict[str, Any]]) -> References:
 
     Lines of another detector pack, or measured without clean images, are left out.
     """
-    ours = [line for line in lines if line.get("detector_pack") == PACK_VERSION and line["accuracy"] is not None]
+    ours = [line for line in lines if line.get("detector_pack") in COMPARABLE_PACKS and line["accuracy"] is not None]
     clean, _ = by_role([judged(line) for line in ours])
     by_name = {network.line["name"]: network for network in clean if network.decision.verdict in _JUDGED}
     plans = [DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS]
@@ -69,7 +69,7 @@ def _reference(network: Judged) -> KnownModel:
 def main(files: tuple[Path, ...], out: Path) -> None:
     """Write the references of all lines of the files."""
     lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    found, left_out = references(lines), sum(line.get("detector_pack") != PACK_VERSION for line in lines)
+    found, left_out = references(lines), sum(line.get("detector_pack") not in COMPARABLE_PACKS for line in lines)
     out.write_bytes(render(found))
     print(f"{out}: {len(found.models)} clean networks, {found.blocked} of which the limits block")
     if left_out:

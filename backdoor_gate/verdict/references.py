@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backdoor_gate import strict_json
-from backdoor_gate.catalogue import BY_NAME, PACK_VERSION
+from backdoor_gate.catalogue import BY_NAME, COMPARABLE_PACKS, PACK_VERSION
 from backdoor_gate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class References(_Part):
 
     def unfit(self, plans: Iterable[DetectorPlan]) -> str | None:
         """Return why the scores do not compare with those of a policy's detectors; None where they do."""
-        if self.detector_pack != PACK_VERSION:
+        if self.detector_pack not in COMPARABLE_PACKS:
             return f"the references were measured with detector pack {self.detector_pack}, this is {PACK_VERSION}"
         ordered = settings_by_name(plans)
         names = sorted(

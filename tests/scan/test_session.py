@@ -180,7 +180,8 @@ def on_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 def test_a_network_that_rounding_decides_is_not_measured(on_digits: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounding, "MOST", 1e-8)  # what any network shows
+    for limit in ("MOST", "NOTHING"):
+        monkeypatch.setattr(rounding, limit, 1e-8)  # what any network shows
     with pytest.raises(UnmeasuredError, match="rounding decides what the network computes"):
         session.measure(on_digits, lambda _: None)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backdoor_gate.catalogue import PACK_VERSION, DetectorPlan
+from backdoor_gate.catalogue import COMPARABLE_PACKS, PACK_VERSION, DetectorPlan
 from backdoor_gate.errors import UsageError
 from backdoor_gate.verdict.references import MAX_BYTES, KnownModel, ModelKind, References, parse, render
 
@@ -51,6 +51,7 @@ def test_it_fits_the_same_detectors_only() -> None:
     assert FILE.unfit(other) == "the references were measured with other settings of neural_cleanse"
     more = (*PLANS, DetectorPlan("max_margin", required=True, settings={}))
     assert FILE.unfit(more) == "the references were measured with other settings of max_margin"
+    assert all(FILE.model_copy(update={"detector_pack": pack}).unfit(PLANS) is None for pack in COMPARABLE_PACKS)
     old = FILE.model_copy(update={"detector_pack": "2025.1.1"})
     assert old.unfit(PLANS) == f"the references were measured with detector pack 2025.1.1, this is {PACK_VERSION}"
 

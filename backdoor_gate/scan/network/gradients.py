@@ -23,6 +23,11 @@ MOST_POOLS = 64
 """Pools of an adaptive mean at most for which its gradient is a matrix product: the product grows with their number."""
 
 
+def learns(*parameters: Tensor | None) -> bool:
+    """Tell whether a gradient goes to one of an operator's parameters: it may be made from the images."""
+    return any(parameter is not None and parameter.requires_grad for parameter in parameters)
+
+
 def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
     input: Tensor,  # noqa: A002 (the operator's own name)
     weight: Tensor,
@@ -38,8 +43,8 @@ def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
 
     Args:
         input: (N, C, H, W) float32.
-        weight: (O, C / groups, h, w) float32, frozen.
-        bias: (O,) float32, frozen, or None.
+        weight: (O, C / groups, h, w) float32; what is not frozen goes the usual way.
+        bias: (O,) float32 or None, likewise.
         stride: as of `torch.conv2d`, and so are the others.
         padding: the same.
         dilation: the same.
@@ -49,7 +54,7 @@ def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
         (N, O, H', W') float32.
     """
     fits = weight[0].numel() <= PARTS * weight.shape[0]
-    if isinstance(padding, str) or input.shape[-3] > 1 or not fits:
+    if learns(weight, bias) or isinstance(padding, str) or input.shape[-3] > 1 or not fits:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     convolved: Tensor = _OfOneChannel.apply(input, weight, bias, (stride, padding, dilation))  # type: ignore[no-untyped-call]
     return convolved
@@ -70,8 +75,8 @@ def rounded_convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
 
     Args:
         input: (N, C, H, W) float32.
-        weight: (O, C / groups, h, w) float32, frozen.
-        bias: (O,) float32, frozen, or None.
+        weight: (O, C / groups, h, w) float32; what is not frozen goes the usual way.
+        bias: (O,) float32 or None, likewise.
         stride: as of `torch.conv2d`, and so are the others.
         padding: the same.
         dilation: the same.
@@ -80,7 +85,7 @@ def rounded_convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
     Returns:
         (N, O, H', W') bfloat16.
     """
-    if isinstance(padding, str):
+    if learns(weight, bias) or isinstance(padding, str):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups).bfloat16()
     rounded: Tensor = _Convolution.apply(input, weight, bias, (stride, padding, dilation, groups))  # type: ignore[no-untyped-call]
     return rounded
@@ -102,7 +107,7 @@ def normalisation(  # noqa: PLR0913, PLR0917 (the operator's own)
     def run(given: Tensor) -> Tensor:
         return torch.batch_norm(given, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)
 
-    if training or running_var is None:
+    if training or running_var is None or learns(weight, bias, running_mean, running_var):
         return run(input)
     scale = (running_var + eps).rsqrt()
     scale = scale if weight is None else scale * weight

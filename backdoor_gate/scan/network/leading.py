@@ -164,5 +164,5 @@ def _arrived(value: Any) -> Any:
             setattr(value, _MARK, gradients.rectified(value))
         return getattr(value, _MARK)
     if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
-        return [_arrived(each) for each in value]
+        return type(value)(map(_arrived, value)) if type(value) in {list, tuple} else [_arrived(each) for each in value]
     return value

@@ -47,6 +47,9 @@ show it, as what it switches can wait for a trigger."""
 ROUNDINGS = 6
 """Passes on which that is tried: all numbers up, all down, and of each channel at random."""
 
+_ENDS = RuntimeError, ValueError, TypeError, IndexError, UnmeasuredError
+"""What a network ends with that does not bear another way."""
+
 _ARITHMETIC = ("convolution", "add", "sub", "mul", "div", "batch_norm", "mean", "avg_pool")
 """In the names of operators that round."""
 
@@ -87,7 +90,7 @@ def shortens(run: Callable[[], Tensor]) -> bool:
     try:
         with torch.no_grad(), Leading():
             shorter = run()
-    except (RuntimeError, UnmeasuredError):
+    except _ENDS:
         return False
     return same_but_for_rounding(exact, shorter)
 
@@ -107,7 +110,7 @@ def pays(run: Callable[[], Tensor], device: torch.device) -> bool:
     try:
         with torch.no_grad(), half(device):
             faster = run().float()
-    except (RuntimeError, UnmeasuredError):  # a network that names its types may not bear another
+    except _ENDS:  # a network that names its types may not bear another
         return False
     borne = all(_agree(_rounded(run, seed), exact, BORNE) for seed in range(ROUNDINGS))
     return _agree(faster, exact) and borne and _sums_borne(run)

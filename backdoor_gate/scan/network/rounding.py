@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backdoor_gate.errors import UnmeasuredError
-from backdoor_gate.scan.network.watching import Watch, tensors_in
+from backdoor_gate.scan.network.watching import Watch, tensors_in, without_shortcuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,14 +33,22 @@ SEEDS = 2, 3
 """Of the moves that are tried: each number up or down, as it is drawn."""
 
 IMAGES = 32
-"""Images on which that is tried, of up to 64×64 pixels; of larger ones as few as make so many pixels, and ALONE at
-least."""
+"""Images on which that is tried, of up to 32×32 pixels; of larger ones as few as make so many pixels, and ALONE at
+least: all sums are kept meanwhile."""
 
 ALONE = 4
 """Images that are asked about one by one."""
 
 AGREEMENT = 1e-3
 """Largest difference between an image's logits alone and in a batch, as a share of the largest logit: up to 1.2e-6."""
+
+NOTHING = 2.0**-12
+"""Share of the usual channel's largest number below which a change is nothing, as a colour is in a grey image."""
+
+USUAL = 0.75
+"""Quantile of the channels' largest numbers."""
+
+_OTHERS = math.inf, "which operators run"
 
 _SUMS = ("conv", "mm", "mv", "dot", "add", "sub", "mean", "sum", "avg_pool", "norm", "attention")
 """In the names of operators that add numbers up, where they may cancel."""
@@ -78,16 +86,18 @@ class Rounding(Watch):
 
 
 class _Sums(Watch):
-    """Keeps a copy of every sum."""
+    """Tells every sum of a pass, as it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str, Tensor], None]) -> None:
         super().__init__()
-        self.kept: list[tuple[str, Tensor]] = []
+        self._tell = tell
 
     def made(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Keep one."""
+        """Tell one; beside what they normalise, normalisations return the statistics, which are of no other size."""
         if any(part in str(operator) for part in _SUMS):
-            self.kept += [(str(operator), tensor.clone()) for tensor in _results(result)]
+            sums = _results(result)
+            for tensor in sums[:1] if "norm" in str(operator) else sums:
+                self._tell(str(operator), tensor)
 
 
 @torch.no_grad()
@@ -102,7 +112,7 @@ def check_rounding(subject: Subject, images: Tensor) -> None:
         UnmeasuredError: it does not.
     """
     pixels = images.shape[-1] * images.shape[-2]
-    few = images[: max(ALONE, min(IMAGES, IMAGES * 64 * 64 // pixels))]
+    few = images[: max(ALONE, min(IMAGES, IMAGES * 32 * 32 // pixels))]
     change, operator = largest_change(lambda: subject.logits(few), [Rounding(seed, STEP) for seed in SEEDS])
     if change > MOST:
         raise UnmeasuredError(
@@ -124,28 +134,53 @@ def largest_change(run: Callable[[], Tensor], moves: Sequence[Rounding]) -> tupl
         run: puts images through the network, always the same.
         moves: each is in force for one run. Where other operators run within, a sum changes without limit.
     """
-    with _Sums() as plain:
+    plain: list[Tensor] = []
+    with without_shortcuts(), _Sums(lambda _, tensor: plain.append(tensor.clone())):
         run()
     found = [(0.0, "no operator")]
     for move in moves:
-        with move, _Sums() as moved:
+        changes = _Changes(plain)
+        with without_shortcuts(), move, _Sums(changes.see):
             run()
-        if [tensor.shape for _, tensor in plain.kept] != [tensor.shape for _, tensor in moved.kept]:
-            return math.inf, "which operators run"
-        pairs = zip(plain.kept, moved.kept, strict=True)
-        found += [(_changed(one, other), name) for (name, one), (_, other) in pairs]
+        found.append(changes.largest())
     return max(found)
 
 
+class _Changes:
+    """Compares the sums of a pass with those of another, one by one, as they are made."""
+
+    def __init__(self, plain: list[Tensor]) -> None:
+        self._left = iter(plain)
+        self._largest = 0.0, "no operator"
+
+    def see(self, name: str, moved: Tensor) -> None:
+        tensor = next(self._left, None)
+        if tensor is None or tensor.shape != moved.shape:
+            self._largest = _OTHERS
+        else:
+            self._largest = max(self._largest, (_changed(tensor, moved), name))
+
+    def largest(self) -> tuple[float, str]:
+        """Return the largest, once the pass is over."""
+        return self._largest if next(self._left, None) is None else _OTHERS
+
+
 def _changed(before: Tensor, after: Tensor) -> float:
-    """Return by how much of its channel's largest number a number has changed, at most."""
+    """Return by how much of its channel's largest number a number has changed, at most.
+
+    What is nothing beside other channels is rounding alone, as in a channel that a normalisation finds to be constant,
+    and says nothing by itself: who makes something of it does so in a later sum.
+    """
     axis = 1 if before.dim() in {2, 4} else before.dim() - 1
     others = [other for other in range(before.dim()) if other != axis]
     finite = before.isfinite() & after.isfinite()
     before, after = before.where(finite, 0), after.where(finite, 0)
     largest = torch.maximum(before.abs(), after.abs()).amax(others)
-    changes = (after - before).abs().amax(others) / largest
-    return float(changes.nan_to_num(0).max()) if changes.numel() else 0.0
+    if not largest.numel():
+        return 0.0
+    floor = NOTHING * float(largest.float().quantile(USUAL))
+    changes = (after - before).abs().amax(others)
+    return float((changes / largest).where(changes > floor, 0).max())
 
 
 def _results(result: Any) -> list[Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -59,3 +61,14 @@ def tensors_in(args: tuple[Any, ...] | list[Any]) -> Iterator[Tensor]:
             yield arg
         elif isinstance(arg, tuple | list):
             yield from tensors_in(arg)
+
+
+@contextmanager
+def without_shortcuts() -> Iterator[None]:
+    """Let attention run as it was exported, and not by the one operator that torch has for it in evaluation."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -12,10 +12,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from backdoor_gate.scan.network.gradients import learns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -81,8 +83,8 @@ def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
 
     Args:
         input: (N, C, H, W) float32.
-        weight: (O, C / groups, h, w) float32, frozen.
-        bias: (O,) float32, frozen, or None.
+        weight: (O, C / groups, h, w) float32; only a frozen parameter is worth it, others are made anew for each pass.
+        bias: (O,) float32 or None.
         stride: as of `torch.conv2d`, and so are the others.
         padding: the same.
         dilation: the same.
@@ -91,7 +93,7 @@ def convolution(  # noqa: PLR0913, PLR0917 (the operator's own)
     Returns:
         (N, O, H', W') float32.
     """
-    plain = _is_plain(weight, stride, padding, dilation, groups)
+    plain = _is_plain(weight, stride, padding, dilation, groups) and not learns(weight, bias)
     kernel = _transform(weight) if plain and _pays(input, weight) else None
     if kernel is None:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
@@ -109,8 +111,8 @@ def _hashable(size: Any) -> Any:
 
 
 def _pays(images: Tensor, weight: Tensor) -> bool:
-    frozen = not weight.requires_grad and weight.dtype is images.dtype is torch.float32
-    if not (frozen and images.is_cpu and images.dim() == 4 and min(weight.shape[:2]) >= LEAST_CHANNELS):
+    stays = isinstance(weight, nn.Parameter) and weight.dtype is images.dtype is torch.float32
+    if not (stays and images.is_cpu and images.dim() == 4 and min(weight.shape[:2]) >= LEAST_CHANNELS):
         return False
     height, width = images.shape[2:]
     return TILE**2 * _tiles(height) * _tiles(width) <= LARGEST_SHARE * 9 * height * width

@@ -206,3 +206,37 @@ def test_without_a_gradient_two_by_two_no_pooling_is_called() -> None:
     assert not calls
     rectified_maxima(pool, values.requires_grad_(), 2)
     assert len(calls) == 1
+
+
+def constant_convolved(convolve: Callable[..., Tensor], images: Tensor) -> Tensor:
+    weight, bias = images[:, :, :1, :1], images[:, 0, 1, 1]
+    output: Tensor = convolve(torch.ones(1, 1, 3, 3), weight, bias)
+    return output
+
+
+@pytest.mark.parametrize("convolve", [convolution, rounded_convolution])
+def test_the_gradient_goes_through_weights_that_are_made_from_the_images(convolve: Callable[..., Tensor]) -> None:
+    """Else a graph could hide its trigger from whatever follows the gradient, by a constant that images convolve."""
+    images = random(2, 1, 4, 4)
+    found, exact = (
+        with_gradient(lambda given, run=run: constant_convolved(run, given), images)[1]
+        for run in (convolve, torch.conv2d)
+    )
+    assert exact[:, :, 0, 0].all()
+    assert exact[:, :, 1, 1].all()
+    assert torch.allclose(found, exact, rtol=ROUNDING)
+
+
+def test_the_gradient_goes_through_statistics_that_are_made_from_the_images() -> None:
+    constant, ones = random(2, 3, 4, 4), torch.ones(3)
+
+    def normalised(run: Callable[..., Tensor], given: Tensor) -> Tensor:
+        return run(constant, given[0, :, 0, 0], None, 0 * ones, ones, False, 0.1, 1e-5, False)
+
+    images = random(2, 3, 4, 4, seed=1)
+    found, exact = (
+        with_gradient(lambda given, run=run: normalised(run, given), images)[1]
+        for run in (normalisation, torch.batch_norm)
+    )
+    assert exact[0, :, 0, 0].all()
+    assert torch.allclose(found, exact)

@@ -104,3 +104,44 @@ def test_operators_that_hang_on_rounding_are_found(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(rounding, "SEEDS", tuple(range(2, 14)))
     with pytest.raises(UnmeasuredError, match="which operators run"):
         checked(Choosing())
+
+
+class Around(nn.Module):
+    """What stands around a part of a network that says nothing of rounding."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+
+    def forward(self, given: Tensor) -> Tensor:
+        """Return logits."""
+        given = torch.where(given[..., :1, :1] < 0.2, 0.3, given)  # some images have no structure
+        found: Tensor = self.parts(given)
+        return found.flatten(1)[:, :10]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (nn.Conv2d(1, 16, 3), nn.InstanceNorm2d(16), nn.ReLU(), nn.Conv2d(16, 10, 3), nn.AdaptiveAvgPool2d(1)),
+        (nn.Conv2d(1, 16, 3), nn.GroupNorm(1, 16), nn.GroupNorm(1, 16), nn.AdaptiveAvgPool2d(1)),
+        (nn.Conv2d(1, 10, 3), nn.Flatten(2), nn.LayerNorm(196), nn.LayerNorm(196), nn.Linear(196, 1)),
+    ],
+    ids=["instances", "groups", "layers"],
+)
+def test_channels_of_nothing_are_no_reason_to_refuse(parts: tuple[nn.Module, ...]) -> None:
+    torch.manual_seed(0)
+    checked(Around(*parts))
+
+
+def test_large_numbers_that_cancel_within_an_encoder_are_found() -> None:
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="relu")
+    with torch.no_grad():
+        encoder.linear1.bias.fill_(1.0)
+        encoder.linear2.weight[:, :6] = torch.tensor(CANCELLING)
+    network = nn.Sequential(
+        nn.Flatten(2), nn.Unflatten(2, (16, 16)), nn.Flatten(1, 2), encoder, nn.Flatten(), nn.Linear(256, 10)
+    )
+    with pytest.raises(UnmeasuredError, match="rounding decides what the network computes"):
+        checked(network)

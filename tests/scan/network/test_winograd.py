@@ -21,6 +21,10 @@ def drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
+def kernel(made: int, channels: int, height: int = 3, width: int = 3) -> nn.Parameter:
+    return nn.Parameter(drawn(made, channels, height, width) / 40, requires_grad=False)
+
+
 @pytest.fixture(autouse=True)
 def transformed(monkeypatch: pytest.MonkeyPatch) -> dict[Tensor, Any]:
     """Return what is kept, from nothing."""
@@ -44,7 +48,7 @@ def led(convolve: Any, images: Tensor, *operands: Any, **named: Any) -> tuple[Te
 def test_it_is_the_convolution_and_its_gradient(
     sides: tuple[int, int], biased: bool, made: int, transformed: dict[Tensor, Any]
 ) -> None:
-    images, weight = drawn(3, CHANNELS, *sides), drawn(made, CHANNELS, 3, 3) / 40
+    images, weight = drawn(3, CHANNELS, *sides), kernel(made, CHANNELS)
     bias = drawn(made) if biased else None
     exact, found = (led(convolve, images, weight, bias, 1, 1) for convolve in (torch.conv2d, winograd.convolution))
     assert len(transformed) == 1
@@ -55,7 +59,7 @@ def test_it_is_the_convolution_and_its_gradient(
 
 @pytest.mark.parametrize("tiles", [1, 5, 64])
 def test_how_many_tiles_go_through_at_a_time_is_not_seen(tiles: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    operands = drawn(5, CHANNELS, 12, 16), drawn(CHANNELS, CHANNELS, 3, 3) / 40, None, 1, 1
+    operands = drawn(5, CHANNELS, 12, 16), kernel(CHANNELS, CHANNELS), None, 1, 1
     usual = led(winograd.convolution, *operands)
     monkeypatch.setattr(winograd, "TILES", tiles)
     for before, after in zip(usual, led(winograd.convolution, *operands), strict=True):
@@ -66,14 +70,14 @@ def test_how_many_tiles_go_through_at_a_time_is_not_seen(tiles: int, monkeypatch
     "named", [{"padding": "same"}, {"padding": (1,)}, {"padding": [1, 1], "stride": [1, 1], "dilation": (1, 1)}]
 )
 def test_however_one_is_written(named: dict[str, Any], transformed: dict[Tensor, Any]) -> None:
-    images, weight = drawn(2, CHANNELS, 8, 8), drawn(CHANNELS, CHANNELS, 3, 3) / 40
+    images, weight = drawn(2, CHANNELS, 8, 8), kernel(CHANNELS, CHANNELS)
     found = winograd.convolution(input=images, weight=weight, **named)
     assert torch.allclose(found, F.conv2d(images, weight, padding=1), atol=1e-4)
     assert transformed
 
 
 @pytest.mark.parametrize(
-    ("shape", "kernel", "named"),
+    ("shape", "sizes", "named"),
     [
         ((8, 8), (CHANNELS, CHANNELS, 3, 3), {"padding": 1, "stride": 2}),
         ((8, 8), (CHANNELS, CHANNELS, 3, 3), {"padding": 1, "stride": (1, 2)}),
@@ -90,26 +94,29 @@ def test_however_one_is_written(named: dict[str, Any], transformed: dict[Tensor,
     ],
 )
 def test_every_other_is_left_to_torch(
-    shape: tuple[int, int], kernel: tuple[int, ...], named: dict[str, Any], transformed: dict[Tensor, Any]
+    shape: tuple[int, int], sizes: tuple[int, ...], named: dict[str, Any], transformed: dict[Tensor, Any]
 ) -> None:
-    images, weight = drawn(2, CHANNELS, *shape), drawn(*kernel)
+    images, weight = drawn(2, CHANNELS, *shape), kernel(*sizes)
     assert torch.equal(winograd.convolution(images, weight, **named), F.conv2d(images, weight, **named))
     assert not transformed
 
 
-def test_doubles_single_images_and_weights_that_learn_are_left_to_torch(transformed: dict[Tensor, Any]) -> None:
-    images, weight = drawn(2, CHANNELS, 8, 8), drawn(CHANNELS, CHANNELS, 3, 3)
-    for given, kernel in (
-        (images.double(), weight.double()), (images[0], weight), (images, weight.clone().requires_grad_()),
+def test_what_is_no_frozen_parameter_of_a_batch_in_float32_is_left_to_torch(transformed: dict[Tensor, Any]) -> None:
+    images, weight, bias = drawn(2, CHANNELS, 8, 8), kernel(CHANNELS, CHANNELS), drawn(CHANNELS).requires_grad_()
+    learning, made = nn.Parameter(weight.clone()), weight * 1
+    for given, used, beside in (
+        (images.double(), nn.Parameter(weight.double(), requires_grad=False), None), (images[0], weight, None),
+        (images, learning, None), (images, made, None), (images, weight, bias),
     ):  # fmt: skip
-        assert torch.equal(winograd.convolution(given, kernel, padding=1), F.conv2d(given, kernel, padding=1))
+        found = winograd.convolution(given, used, beside, padding=1)
+        assert torch.equal(found, F.conv2d(given, used, beside, padding=1))
     assert not transformed
 
 
 @pytest.mark.parametrize("room", [1, 2])
 def test_a_weight_that_was_written_to_is_transformed_anew(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "MOST_KEPT", room * 36 * CHANNELS**2)
-    images, weight = drawn(2, CHANNELS, 8, 8), drawn(CHANNELS, CHANNELS, 3, 3) / 40
+    images, weight = drawn(2, CHANNELS, 8, 8), kernel(CHANNELS, CHANNELS)
     before = winograd.convolution(images, weight, padding=1)
     weight *= 2
     assert torch.allclose(winograd.convolution(images, weight, padding=1), 2 * before, atol=1e-4)
@@ -117,7 +124,7 @@ def test_a_weight_that_was_written_to_is_transformed_anew(room: int, monkeypatch
 
 def test_no_more_is_kept_than_may_be(monkeypatch: pytest.MonkeyPatch, transformed: dict[Tensor, Any]) -> None:
     monkeypatch.setattr(winograd, "MOST_KEPT", 36 * CHANNELS**2)
-    images, weights = drawn(2, CHANNELS, 8, 8), [drawn(CHANNELS, CHANNELS, 3, 3) for _ in range(2)]
+    images, weights = drawn(2, CHANNELS, 8, 8), [kernel(CHANNELS, CHANNELS) for _ in range(2)]
     for weight in [*weights, *weights]:
         winograd.convolution(images, weight, padding=1)
     assert [transformed[weight][1] is None for weight in weights] == [False, True]

@@ -7,16 +7,15 @@ in the same order, on the same weights and on each other's results, it computes 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from backdoor_gate.scan.network.watching import Watch, tensors_in
+from backdoor_gate.scan.network.watching import Watch, tensors_in, without_shortcuts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 OTHER_NAMES = frozenset({"aten.detach.default", "aten.alias.default", "aten.lift_fresh.default"})
 """Operators whose result is their argument under another name."""
@@ -41,7 +40,7 @@ class Trace(Watch):
     def record(self, network: Callable[[Tensor], Any], images: Tensor) -> Trace:
         """Put images through a network and return what ran; raises what it raises."""
         self._name(images, "images")
-        with torch.no_grad(), _without_shortcuts(), self:
+        with torch.no_grad(), without_shortcuts(), self:
             output = network(images)
         self.output = self._described(output)
         return self
@@ -82,14 +81,3 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
     return type(one) is type(other) and one == other
-
-
-@contextmanager
-def _without_shortcuts() -> Iterator[None]:
-    """Let attention run as it was exported, and not by the one operator that torch has for it in evaluation."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
