@@ -77,11 +77,13 @@ class Reading:
             return False
         saved = other.losses - self.losses
         error = saved.std(ddof=1) / math.sqrt(len(saved))
-        return self._saves(other) and bool(saved.mean() >= max(LEAST_DROP, SIGMAS * error))
+        return self._saves(other) and bool(saved.mean() >= SIGMAS * error)
 
     def _saves(self, other: Reading) -> bool:
-        """Tell whether the share of the other's cross-entropy that this one saves is worth a word."""
-        return bool(other.losses.mean() - self.losses.mean() >= LEAST_SHARE * other.losses.mean())
+        """Tell whether what this one saves of the other's cross-entropy is worth a word."""
+        # Of a loss of next to nothing any share is noise, and of a loss of zero nothing is a tenth.
+        least = max(LEAST_DROP, LEAST_SHARE * other.losses.mean())
+        return bool(other.losses.mean() - self.losses.mean() >= least)
 
     def equals(self, best: Reading) -> bool:
         """Tell whether this one is about as good as the best of those with losses: it lacks less than is worth a word.

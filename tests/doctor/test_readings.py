@@ -54,6 +54,14 @@ def test_of_equals_the_data_itself_counts_and_the_others_are_named() -> None:
     )
 
 
+@pytest.mark.parametrize("losses", [(0.0, 0.0), (1e-12, 1e-13)])
+def test_fits_without_a_loss_are_equals(losses: tuple[float, float]) -> None:
+    readings = compared(diagnosis((PRESENT, 90, 2.0), (OWN, 0, losses[0]), (FAMOUS, 0, losses[1])))
+    assert readings is not None
+    assert readings.best.preparation == OWN
+    assert [tie.preparation for tie in readings.ties] == [FAMOUS]
+
+
 def test_a_clearly_better_constant_wins_alone() -> None:
     readings = compared(diagnosis((PRESENT, 90, 2.0), (OWN, 11, 0.4), (FAMOUS, 10, 0.3)))
     assert readings is not None
