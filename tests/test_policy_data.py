@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +106,46 @@ def test_a_contradiction_is_named_with_the_line_to_change(
     assert told(tmp_path, arrays, model)[0] == complaint
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x93NUMPY"])
+def zipped(member: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    """Return an npz file with this in place of its labels."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        file.writestr("labels.npy", member)
+    return buffer.getvalue()
+
+
+def saved(labels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, labels)
+    return buffer.getvalue()
+
+
+def damaged(content: bytes) -> bytes:
+    """Return a file whose first member's content is all ones."""
+    start = 30 + len("labels.npy")
+    return content[:start] + b"\xff" * 20 + content[start + 20 :]
+
+
+def lengthened(content: bytes) -> bytes:
+    """Return a file whose list of members says that the first one goes on beyond the file's end."""
+    place = content.index(b"PK\x01\x02") + 20
+    return content[:place] + (1 << 20).to_bytes(4, "little") * 2 + content[place + 8 :]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 and no more",
+        b"\x93NUMPY",
+        damaged(zipped(saved(LABELS), zipfile.ZIP_DEFLATED)),
+        lengthened(zipped(b"\x93NUMPY\x01\x00\x00\x20")),
+        zipped(b"\x93NUMPY"),
+        zipped(saved(np.zeros(4, [("digit", "i4")]))),
+        zipped(saved(LABELS).replace(b"(12,)", b"(1e999,)")),
+    ],
+    ids=["empty", "cut zip", "npy", "deflate", "cut member", "cut header", "structured", "endless"],
+)
 def test_a_file_that_cannot_be_read_is_left_to_the_scan(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "clean.npz").write_bytes(content)
     text = b"version: 1\nmodel: {input: {shape: [1, 2, 3]}}\ndata: {clean: clean.npz}\n"
