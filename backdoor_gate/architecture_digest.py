@@ -44,7 +44,8 @@ def code_digest(target: str, search_path: Path | None) -> str:
 
     They are all modules below the search path, where there is one, for it comes first in whatever is imported;
     and, where the module is not found there, those of its top-level package, or the file of a module in no package.
-    Hidden folders and `__pycache__` are left out: no import statement names them.
+    Hidden folders are left out, because no import statement names them, and `__pycache__`, because the worker does not
+    read it.
 
     Args:
         target: `package.module:callable`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from functools import reduce
 from importlib.machinery import PathFinder
@@ -33,7 +34,8 @@ def build(architecture: Architecture) -> nn.Module:
     """Import the architecture's callable and call it.
 
     Its search path is put first on `sys.path` and stays there, because a network may import more when it runs;
-    modules that are already imported stay what they are.
+    modules that are already imported stay what they are. Of what is imported from then on, source is run in place of
+    bytecode kept in `__pycache__`.
 
     Raises:
         UsageError: there is no such module or callable, it raises, or it returns something other than a module.
@@ -60,7 +62,11 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def open_path(search_path: Path | None) -> None:
-    """Put the pipeline's folder of trusted code first on `sys.path`."""
+    """Put the pipeline's folder of trusted code first on `sys.path`, and read no bytecode in place of source from then on.
+
+    Bytecode in `__pycache__` can be marked as good whatever the source says, and no digest covers it.
+    """
+    sys.pycache_prefix = os.devnull  # no folder, so there is nothing below it and never will be
     if search_path and str(search_path) not in sys.path[:1]:
         sys.path.insert(0, str(search_path))
 

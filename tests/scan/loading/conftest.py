@@ -37,9 +37,11 @@ def code(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "nets"
     folder.mkdir()
     paths, modules = list(sys.path), set(sys.modules)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    before = sys.dont_write_bytecode, sys.pycache_prefix
+    sys.dont_write_bytecode = True
     yield folder
-    sys.path[:], sys.dont_write_bytecode = paths, before
+    sys.path[:] = paths
+    sys.dont_write_bytecode, sys.pycache_prefix = before
     for name in set(sys.modules) - modules:
         if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import py_compile
 import sys
+from importlib.util import cache_from_source
+from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +34,15 @@ def test_a_package_is_built_with_its_arguments(code: Path) -> None:
     assert sys.path[0] == str(code)
     build(architecture(code, "zoo.net:Net.build", depth=2, classes=3))
     assert sys.path.count(str(code)) == 1
+
+
+def test_source_is_run_and_not_bytecode_that_claims_to_be_it(code: Path) -> None:
+    honest, other = code / "nets_of_ours.py", code.parent / "other.py"
+    for file, width in ((honest, 2), (other, 5)):
+        file.write_text(f"from torch import nn\ndef build():\n    return nn.Linear({width}, 3)\n")
+    kept = cache_from_source(str(honest))
+    py_compile.compile(str(other), cfile=kept, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    assert build(architecture(code)).in_features == 2
 
 
 def test_an_installed_callable_needs_no_search_path() -> None:
