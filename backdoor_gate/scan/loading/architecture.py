@@ -62,7 +62,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def open_path(search_path: Path | None) -> None:
-    """Put the pipeline's folder of trusted code first on `sys.path`, and read no bytecode in place of source from then on.
+    """Put the pipeline's folder of trusted code first on `sys.path`, and read no bytecode for source from then on.
 
     Bytecode in `__pycache__` can be marked as good whatever the source says, and no digest covers it.
     """
