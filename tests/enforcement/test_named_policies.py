@@ -55,6 +55,22 @@ def test_several_policies(pipeline: Pipeline, server: Path, name: str, monkeypat
     check(pipeline, reference)
 
 
+@pytest.mark.parametrize("order", [("old", "server"), ("server", "old")])
+def test_the_same_policy_beside_other_references(
+    pipeline: Pipeline, server: Path, name: str, order: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = shutil.copytree(server, server.parent / "old")
+    with (old / "references.json").open("a") as file:
+        file.write("\n")
+    monkeypatch.setenv(POLICIES, os.pathsep.join(str(server.parent / each / "policy.yaml") for each in order))
+    reference = pipeline.register(name)
+    pipeline.publish(reference)
+    check(pipeline, reference)
+    pipeline.publish(reference, references_digest="sha256:" + "0" * 64)
+    with pytest.raises(NotVerifiedError, match="references differ"):
+        check(pipeline, reference)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
