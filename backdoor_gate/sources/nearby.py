@@ -30,12 +30,24 @@ def nearby(client: Any, name: str, wanted: ByVersion | ByAlias) -> str:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     try:
-        names = [str(model.name) for model in client.search_registered_models(max_results=_SEARCHED)]
-        if name not in names:
-            return _models(name, names)
+        if not _is_registered(client, name):
+            return _models(name, [str(model.name) for model in client.search_registered_models(max_results=_SEARCHED)])
         return _aliases(client, name) if isinstance(wanted, ByAlias) else _versions(client, name)
     except MlflowException:
         return _ELSE
+
+
+def _is_registered(client: Any, name: str) -> bool:
+    """Tell whether there is such a model; a list of them may end before it."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
 
 
 def _models(name: str, names: list[str]) -> str:

@@ -144,6 +144,14 @@ def test_what_there_is_instead(store: Store, reference: str, hint: str) -> None:
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize("name", ["digits", "weights"])
+def test_a_model_beyond_those_that_are_looked_through(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backdoor_gate.sources.nearby._SEARCHED", 1)
+    with pytest.raises(RegistryReadError) as caught:
+        MlflowSource(store.uri).resolve(f"models:/{name}/99")
+    assert caught.value.hint == "write one of its versions: 1"
+
+
 def test_names_that_others_registered_are_safe_to_show(store: Store) -> None:
     store.client.create_registered_model("evil\x1b[31m")
     with pytest.raises(RegistryReadError) as caught:
