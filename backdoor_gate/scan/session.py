@@ -1,4 +1,4 @@
-"""One scan from beginning to end, inside the worker: load, prepare, run the detectors in order within the time."""
+"""One scan from beginning to end, inside the worker: load, prepare, run the detectors side by side within the time."""
 
 from __future__ import annotations
 
