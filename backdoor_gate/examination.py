@@ -76,6 +76,14 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a scan would not measure a network that takes its images well, and what to do next."""
+
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """How a candidate takes the clean images, or random ones where there are none."""
 
@@ -102,6 +110,8 @@ class Diagnosis:
     """Largest change of the loss by a pixel over the input range, for some images; None where it is not finite."""
     probabilities: bool
     """Whether the network gives probabilities instead of logits."""
+    fault: Fault | None = None
+    """That what it computes hangs on rounding, or on the other images of a batch."""
 
 
 Examination = Machine | Inspection | Diagnosis

@@ -28,7 +28,12 @@ def output_findings(diagnosis: Diagnosis, *, explained: bool) -> tuple[Finding, 
         diagnosis: the facts.
         explained: whether a better preparation is known: then strange outputs are its consequence.
     """
-    found = [*_constant(diagnosis, explained), *_saturated(diagnosis, explained), *_gradients(diagnosis)]
+    found = [
+        *_constant(diagnosis, explained),
+        *_saturated(diagnosis, explained),
+        *_gradients(diagnosis),
+        *_unsteady(diagnosis, explained),
+    ]
     return tuple(found) or (ok("outputs", f"{_kind(diagnosis)} of {diagnosis.num_classes} classes, with gradients"),)
 
 
@@ -81,3 +86,14 @@ def _gradients(diagnosis: Diagnosis) -> Iterator[Finding]:
         hint = "export the logits, without softmax, rounding or quantisation, and check model.input.range"
         what = f"gradients vanish for {vanished} of {len(diagnosis.gradients)} images"
         yield problem("gradients", what, "model", hint, ExitCode.UNMEASURED)
+
+
+def _unsteady(diagnosis: Diagnosis, explained: bool) -> Iterator[Finding]:
+    """Yield that what is computed hangs on more than the image."""
+    if diagnosis.fault is None:
+        return
+    what, hint = diagnosis.fault.what, diagnosis.fault.hint
+    if explained:
+        yield note("unsteady", what, "model", "mend what is said above")
+    else:
+        yield problem("unsteady", what, "model", hint, ExitCode.UNMEASURED)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from backdoor_gate.examination import Diagnosis, Examination, Inspection, Machine, Preparation, Task, Trial
+from backdoor_gate.examination import Diagnosis, Examination, Fault, Inspection, Machine, Preparation, Task, Trial
 from backdoor_gate.worker import messages, schema, wire
 
 if TYPE_CHECKING:
     from backdoor_gate.worker.schema import (
         DiagnosisDocument,
         ExaminationDocument,
+        FaultDocument,
         PreparationDocument,
         ScanDocument,
         TrialDocument,
@@ -69,7 +70,12 @@ def _diagnosis(document: DiagnosisDocument) -> Diagnosis:
         margins=tuple(document.margins),
         gradients=tuple(document.gradients),
         probabilities=document.probabilities,
+        fault=None if document.fault is None else _fault(document.fault),
     )
+
+
+def _fault(document: FaultDocument) -> Fault:
+    return Fault(wire.plain(document.what), wire.plain(document.hint))
 
 
 def _trial(document: TrialDocument) -> Trial:

@@ -269,6 +269,13 @@ class TrialDocument(Document):
     losses: Annotated[list[NonNegative], Field(max_length=MAX_TRIED, fail_fast=True)]
 
 
+class FaultDocument(Document):
+    """A `Fault`."""
+
+    what: Text
+    hint: Text
+
+
 class DiagnosisDocument(Document):
     """A `Diagnosis`."""
 
@@ -286,6 +293,7 @@ class DiagnosisDocument(Document):
     margins: Annotated[list[NonNegative], Field(max_length=MAX_TRIED, fail_fast=True)]
     gradients: Annotated[list[NonNegative | None], Field(max_length=MAX_TRIED, fail_fast=True)]
     probabilities: bool
+    fault: FaultDocument | None
 
 
 ExaminationDocument = MachineDocument | InspectionDocument | DiagnosisDocument

@@ -207,3 +207,11 @@ def test_gradients_that_are_not_finite(bench: Bench) -> None:
     found = findings(bench.diagnosis(head="broken"))
     assert problems(found) == {"gradients"}
     assert found["gradients"].what == "gradients are not finite for 32 of 32 images"
+
+
+def test_sums_that_rounding_decides(bench: Bench) -> None:
+    found = findings(bench.diagnosis(head="cancelling"))
+    assert problems(found) == {"unsteady"}
+    assert found["unsteady"].what == "rounding decides what the network computes: aten.sub.Tensor"
+    assert found["unsteady"].exit_code == 4
+    assert findings(bench.diagnosis(head="cancelling", mean=None, std=None))["unsteady"].level is Level.NOTE

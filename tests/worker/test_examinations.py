@@ -13,7 +13,7 @@ import pytest
 from worker_records import NONCE, make_job, make_scan
 
 from backdoor_gate.errors import WorkerError
-from backdoor_gate.examination import Diagnosis, Inspection, Machine, Preparation, Task, Trial
+from backdoor_gate.examination import Diagnosis, Fault, Inspection, Machine, Preparation, Task, Trial
 from backdoor_gate.records import InputSpec
 from backdoor_gate.worker import answers, messages
 from backdoor_gate.worker.listener import Listener
@@ -32,7 +32,7 @@ PRESENT = Preparation(0.0, 1.0, (0.5,), (0.25,))
 DIAGNOSIS = Diagnosis(
     "safetensors", 3, SPEC, 4, 9, True, 0.0, 255.0, (0, 1, 2, 0),
     (Trial(PRESENT, (0, 1, 2, 1), (0.5, 0.25, 0.0, 3.0)), Trial(Preparation(0.0, 255.0), ())),
-    (1.5, 2.0, 0.0, 3.0), (0.5, None), False,
+    (1.5, 2.0, 0.0, 3.0), (0.5, None), False, Fault("sums cancel", "train it again"),
 )  # fmt: skip
 GOOD = {
     Task.MACHINE: Machine("2.13.0", "cpu"),

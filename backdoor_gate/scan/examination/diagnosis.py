@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 from backdoor_gate.errors import UnmeasuredError
-from backdoor_gate.examination import Diagnosis, Preparation, Trial
+from backdoor_gate.examination import Diagnosis, Fault, Preparation, Trial
 from backdoor_gate.records import InputSpec
 from backdoor_gate.scan import loading
 from backdoor_gate.scan.data.clean import StoredImages, read_clean
@@ -19,6 +19,7 @@ from backdoor_gate.scan.examination.preparations import prepared, usual
 from backdoor_gate.scan.leads import named_leads
 from backdoor_gate.scan.machine import choose_device, deadline_of
 from backdoor_gate.scan.network.passes import INFERENCE_CHUNK
+from backdoor_gate.scan.network.rounding import check_rounding
 from backdoor_gate.scan.network.subject import OutOfTimeError, Subject
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def diagnose(job: Job) -> Diagnosis:
         margins=looked.margins,
         gradients=looked.gradients,
         probabilities=looked.probabilities,
+        fault=looked.fault,
     )
 
 
@@ -106,6 +108,7 @@ class _Look:
         self.probabilities = False
         self.margins: tuple[float, ...] = ()
         self.gradients: tuple[float | None, ...] = ()
+        self.fault: Fault | None = None
 
     def trials(
         self, images: Tensor, labels: Tensor | None, ways: list[Preparation], *, whole_numbers: bool
@@ -128,7 +131,7 @@ class _Look:
                 continue
             losses = () if labels is None else tuple(fitted_losses(logits, labels).tolist())
             trials.append(Trial(way, tuple(logits.argmax(dim=1).tolist()), losses))
-        if self.num_classes == 0:
+        if not trials or self.num_classes == 0:
             raise fault
         return tuple(trials)
 
@@ -142,6 +145,7 @@ class _Look:
             self.probabilities = subject.gives_probabilities
             self.margins = tuple(named_leads(logits).tolist())
             self.gradients = _gradients(subject, images[:WITH_GRADIENT])
+            self.fault = _fault(subject, images)
         return logits.cpu()
 
 
@@ -166,6 +170,17 @@ def _logits(subject: Subject, images: Tensor) -> Tensor:
     if not found.isfinite().all():
         raise UnmeasuredError("model output invalid: not finite on the clean images", hint="check model.input.range")
     return found
+
+
+def _fault(subject: Subject, images: Tensor) -> Fault | None:
+    """Return why a scan would not measure the network on these images, for all that it gives logits."""
+    try:
+        check_rounding(subject, images)
+    except OutOfTimeError:
+        raise
+    except UnmeasuredError as error:
+        return Fault(error.what, error.hint)
+    return None
 
 
 def _gradients(subject: Subject, images: Tensor) -> tuple[float | None, ...]:
