@@ -38,7 +38,7 @@ def code(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     paths, modules = list(sys.path), set(sys.modules)
     before = sys.dont_write_bytecode, sys.pycache_prefix
-    sys.dont_write_bytecode = True
+    sys.dont_write_bytecode, sys.pycache_prefix = True, None
     yield folder
     sys.path[:] = paths
     sys.dont_write_bytecode, sys.pycache_prefix = before
