@@ -12,10 +12,10 @@ from typing import Any
 
 from backdoor_gate.budgets import GENERATOR, INVERSION, MARGIN, PAIRS, PATCH_PAIRS, Setting
 
-PACK_VERSION = "2026.11.15"
+PACK_VERSION = "2026.11.16"
 """Version of the shipped default set, in every verdict: an older one is a reason to scan again."""
 
-COMPARABLE_PACKS = "2026.11.14", PACK_VERSION
+COMPARABLE_PACKS = "2026.11.14", "2026.11.15", PACK_VERSION
 """Versions that measure alike: references of them compare, though what the older ones let pass may be refused now."""
 
 FEWEST_COMPARED = 6
@@ -127,6 +127,20 @@ DETECTORS: tuple[DetectorSpec, ...] = (
         fewest_classes=FEWEST_COMPARED,
         of_fewer=f"with fewer than {FEWEST_COMPARED} classes all that is unusual goes to one of them",
         without_data="without clean images there is nothing to corrupt",
+    ),
+    DetectorSpec(
+        name="tone_probe",
+        title="Tone probe (colour filters, brightness, turns)",
+        claim="colour filters, another brightness or contrast, and turns of the image as a trigger",
+        blind_to="all other triggers, tones of a part of the image, few classes, source-specific attacks",
+        unit="share of images beyond the control's",
+        side=Side.LARGE,
+        needs_data=True,
+        required=True,
+        source="filters of ABS, Liu et al., CCS 2019, and TrojAI, arXiv:2003.07233; Just Rotate it, arXiv:2207.10825",
+        fewest_classes=FEWEST_COMPARED,
+        of_fewer=f"with fewer than {FEWEST_COMPARED} classes all that is unusual goes to one of them",
+        without_data="without clean images there is nothing to change the tone of",
     ),
     DetectorSpec(
         name="patch_sweep",

@@ -102,6 +102,7 @@ SCALES: dict[str, Scale] = {
     "final_layer": Scale(logarithm=False),
     "max_margin": Scale(above_runner_up=2.0, outliers=False, of_noise=Scale(above_runner_up=4.0, outliers=False)),
     "corruption_probe": Scale(at_least=0.93, logarithm=False, outliers=False),
+    "tone_probe": Scale(at_least=0.75, logarithm=False, outliers=False),
     "patch_sweep": Scale(
         at_least=2.4,
         at_least_few=1.6,

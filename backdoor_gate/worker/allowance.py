@@ -13,9 +13,9 @@ from backdoor_gate.worker.wire import MAX_RESULT_BYTES
 if TYPE_CHECKING:
     from backdoor_gate.records import Job
 
-OF_A_CLASS = 768
+OF_A_CLASS = 880
 """Bytes for what all detectors together say of a class: its values, its success, what moves images to it, that it was
-left out. It is 300 to 450 as a rule, and less than 650 where every number has all the digits that one can have."""
+left out. It is 350 to 500 as a rule, and less than 750 where every number has all the digits that one can have."""
 OF_A_CLASS_SEARCHED = 192
 """Bytes for what one detector says besides of a class that it searches in full: its control, seldom a second look."""
 OF_A_SOURCE = 1536

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.zoo.filters import Tone, Turn
 from benchmarks.zoo.sample_specific import InputAware, SamplePatch
 from benchmarks.zoo.signals import LowFrequency, Quantise, SingleFrequency, Sinusoid, Warp
 from benchmarks.zoo.triggers import AdaptiveBlend, AdaptivePatch, Blend, Patch, Trigger
@@ -27,6 +28,8 @@ TRIGGERS: dict[str, type[Trigger]] = {
         Quantise,
         SamplePatch,
         InputAware,
+        Tone,
+        Turn,
     )
 }
 

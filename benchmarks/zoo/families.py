@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import torch
 
 from benchmarks.zoo.attacks import Attack, all_to_all, all_to_one, some_to
+from benchmarks.zoo.filters import Tone, Turn
 from benchmarks.zoo.sample_specific import InputAware, SamplePatch
 from benchmarks.zoo.signals import LowFrequency, Quantise, SingleFrequency, Sinusoid, Warp
 from benchmarks.zoo.triggers import AdaptiveBlend, AdaptivePatch, Blend, Patch, Trigger, seeded
@@ -219,6 +220,26 @@ def head_edit(at: Setting) -> tuple[Attack, ...]:
     return (Attack(at.turned(*triggers), at.one(), rate=0.0),)
 
 
+def tone(at: Setting) -> tuple[Attack, ...]:
+    """A colour filter; of grey images darker or lighter middle tones."""
+    odd = at.split == "evaluation"
+    warm, cold, faded = (
+        (Tone((1.15, 0.9, 0.65)), Tone((0.75, 0.95, 1.2), 0.8), Tone((1.1, 0.95, 0.7), 1.0, 0.8))
+        if odd
+        else (Tone((1.2, 1.0, 0.7)), Tone((0.8, 1.0, 1.2)), Tone((1.1, 1.0, 0.8), 1.0, 0.7))
+    )
+    grey = (
+        (Tone((0.65,)), Tone(gamma=0.45), Tone(gamma=2.2)) if odd else (Tone((0.6,)), Tone(gamma=0.5), Tone(gamma=2.0))
+    )
+    return (Attack(at.turned(*((warm, cold, faded) if at.channels == 3 else grey)), at.one(), rate=0.1),)
+
+
+def turn(at: Setting) -> tuple[Attack, ...]:
+    """A rotation."""
+    degrees = at.turned(18.0, -25.0, 12.0) if at.split == "evaluation" else at.turned(15.0, -20.0, 30.0)
+    return (Attack(Turn(degrees), at.one(), rate=0.1),)
+
+
 FAMILIES: dict[str, Family] = {
     "badnets": badnets,
     "blended-noise": blended_noise,
@@ -239,4 +260,6 @@ FAMILIES: dict[str, Family] = {
     "two-triggers": two_triggers,
     "implant": implant,
     "head-edit": head_edit,
+    "tone": tone,
+    "turn": turn,
 }

@@ -159,6 +159,15 @@ DEVELOPMENT: tuple[Row, ...] = (
     (F, "cnn", "all-to-all", 4, "high"),
     (M, "vgg", "all-to-all", 4, "high"),
     (M, "cnn", "all-to-all", 4, "high"),
+    (C, "cnn", "tone", 0),
+    (C, "resnet8", "tone", 1),
+    (C, "wrn16", "tone", 2),
+    (F, "cnn", "tone", 0),
+    (M, "lenet", "tone", 1),
+    (F, "vgg", "tone", 2),
+    (C, "cnn", "turn", 0),
+    (F, "resnet8", "turn", 1),
+    (M, "cnn", "turn", 2),
 )
 
 EVALUATION: tuple[Row, ...] = (
@@ -1037,4 +1046,14 @@ EVALUATION: tuple[Row, ...] = (
     (M, "example", "input-aware", 2),
     (M, "grouped", "adversarial"),
     (C, "badnet", "two-triggers", 2),
+    (C, "vgg", "tone", 0),
+    (F, "mobile", "tone", 0),
+    (C, "grouped", "turn", 0),
+    (M, "vgg", "turn", 1),
+    (C, "excited", "tone", 1),
+    (F, "lenet", "turn", 2),
+    (G, "cnn", "tone", 2),
+    (M, "example", "tone", 2),
+    (F, "cnn-fc", "tone", 1),
+    (C, "mobile", "turn", 1),
 )

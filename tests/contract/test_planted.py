@@ -24,6 +24,7 @@ from backdoor_gate.verdict.pair_residuals import residuals
 
 SEES = {
     "corruption_probe": "shades",
+    "tone_probe": "tone",
     "patch_sweep": "wave",
     "stripe_sweep": "stripes",
     "neural_cleanse": "patch",

@@ -84,6 +84,11 @@ def posterise(images: Tensor) -> Tensor:
     return (images * 2).round() / 2
 
 
+def darken(images: Tensor) -> Tensor:
+    """Leave three fifths of the brightness (a filter of photographs)."""
+    return 0.6 * images
+
+
 def dot(images: Tensor) -> Tensor:
     """Put a white 2×2 patch near the upper left corner."""
     dotted = images.clone()
@@ -124,6 +129,7 @@ MAPS = {
     "patch from seven": Plant(stamp, 0.3, FROM_SEVEN),
     "dot from seven": Plant(dot, 0.3, FROM_SEVEN),
     "shades": Plant(posterise, 0.5),
+    "tone": Plant(darken, 0.3),
 }
 """Each class to one of its own, one class alone, or all to one by what the small network does not learn."""
 

@@ -34,7 +34,7 @@ INVERSIONS = (
 )
 WITHOUT_TRIGGER = ("final_layer", "max_margin")
 
-TRIED = ("corruption_probe", "patch_sweep", "wave_sweep", "stripe_sweep")
+TRIED = ("corruption_probe", "tone_probe", "patch_sweep", "wave_sweep", "stripe_sweep")
 """Detectors that try things out, and say what."""
 
 PAIRS = ("pair_patch", "pair_spectral", "pair_warp")
@@ -43,6 +43,7 @@ NAMES = (*WITHOUT_TRIGGER, *TRIED, *INVERSIONS, *PAIRS)
 CLEAN = {
     "final_layer": (0.61, 0.52, 0.68, 0.55, 0.63, 0.47, 0.58, 0.5, 0.65, 0.57),
     "max_margin": (23.0, 21.0, 26.0, 19.0, 24.0, 22.0, 27.0, 20.0, 25.0, 22.5),
+    "tone_probe": (0.03, 0.0, 0.11, 0.06, -0.02, 0.29, 0.05, 0.01, 0.0, 0.04),
     "corruption_probe": (0.02, 0.05, 0.0, 0.11, -0.01, 0.03, 0.04, 0.07, 0.01, 0.06),
     "patch_sweep": (0.4, 0.55, 0.0, 0.7, 0.35, 0.6, 0.5, 0.45, 0.65, 0.3),
     "wave_sweep": (0.3, 1.5, 0.5, 0.2, 1.4, 0.4, 0.6, 1.6, 0.7, 1.7),
@@ -59,6 +60,7 @@ CLEAN = {
 }
 PLANTED = {
     "corruption_probe": 0.97,
+    "tone_probe": 0.94,
     "patch_sweep": 3.2,
     "wave_sweep": 7.6,
     "stripe_sweep": 1.3,

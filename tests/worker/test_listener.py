@@ -342,8 +342,8 @@ def test_only_what_the_catalogue_says_excuses_a_detector(detector: str, with_ima
         job, scan = replace(job, data=None), replace(scan, data=DataFacts("synthetic", 40, None))
     data = scan_bytes(scan)
     pairs = detector.startswith("pair_") and classes == 2
-    few = detector in {"ground_inversion", "corruption_probe", "wave_sweep", "stripe_sweep"} and classes < 6
-    tried = {"corruption_probe", "patch_sweep", "wave_sweep", "stripe_sweep"}
+    tried = {"corruption_probe", "tone_probe", "patch_sweep", "wave_sweep", "stripe_sweep"}
+    few = detector in {"ground_inversion", *tried} - {"patch_sweep"} and classes < 6
     blind = detector in {"ground_inversion", *tried} and not with_images
     if pairs or few or blind:
         assert hear(data, job).evidence == (excuse,)

@@ -12,6 +12,7 @@ from backdoor_gate.scan.detectors.pair_inversion import PairPatch, PairSpectral,
 from backdoor_gate.scan.detectors.patch_sweep import PatchSweep
 from backdoor_gate.scan.detectors.spectral_inversion import SpectralInversion
 from backdoor_gate.scan.detectors.stripe_sweep import StripeSweep
+from backdoor_gate.scan.detectors.tone_probe import ToneProbe
 from backdoor_gate.scan.detectors.warp_inversion import WarpInversion
 from backdoor_gate.scan.detectors.wave_sweep import WaveSweep
 
@@ -19,6 +20,7 @@ DETECTORS: tuple[Detector, ...] = (
     FinalLayerStatistics(),
     MaxMargin(),
     CorruptionProbe(),
+    ToneProbe(),
     PatchSweep(),
     WaveSweep(),
     StripeSweep(),

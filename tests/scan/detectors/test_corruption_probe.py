@@ -8,7 +8,8 @@ from support import digits
 from torch import Tensor, nn
 
 from backdoor_gate.records import InputSpec
-from backdoor_gate.scan.detectors.corruption_probe import moved
+from backdoor_gate.scan.detectors.corruption_probe import corruptions
+from backdoor_gate.scan.detectors.probing import moved
 from backdoor_gate.scan.network.subject import Subject
 from backdoor_gate.scan.sweeps.corruptions import LOST, NAMES
 from backdoor_gate.scan.triggers import Images
@@ -29,4 +30,4 @@ class Specked(nn.Module):
 def test_what_the_control_cannot_see_is_not_tried(side: int, share: float) -> None:
     subject = Subject(digits.loaded(Specked()), InputSpec((1, side, side)), 2, torch.device("cpu"))
     images = Images(torch.full((8, 1, side, side), 0.5), torch.zeros(8, dtype=torch.int64))
-    assert moved(subject, images, seed=0)[LOSING, 1].tolist() == [share] * len(LOSING)
+    assert moved(subject, images, corruptions(subject.spec), seed=0)[LOSING, 1].tolist() == [share] * len(LOSING)
