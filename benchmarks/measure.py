@@ -1,7 +1,7 @@
 """Measure every network of the zoo with the shipped detectors and keep the raw class vectors.
 
     python -m benchmarks.measure --split development [--networks FOLDER] [--only PATTERN] [--no-data | --images N]
-        [--out FILE]
+        [--detector NAME ...] [--out FILE]
 
 Each line of the output is one network: what it is, and every detector's values and success rates. Statistics and
 thresholds can be worked out from these lines without the networks. Networks that are already in
@@ -48,10 +48,28 @@ def clean_file(meta: dict[str, Any]) -> Path:
     return path
 
 
-def job(folder: Path, meta: dict[str, Any], *, with_data: bool, seed: int, images: int | None = None) -> Job:
-    """Return the scan of one network with every detector at its default settings, on so many clean images at most."""
+def job(  # noqa: PLR0913 (one argument per option)
+    folder: Path,
+    meta: dict[str, Any],
+    *,
+    with_data: bool,
+    seed: int,
+    images: int | None = None,
+    detectors: tuple[str, ...] = (),
+) -> Job:
+    """Return the scan of one network with detectors at their default settings, on so many clean images at most.
+
+    Args:
+        folder: of the network.
+        meta: its manifest.
+        with_data: whether there are clean images.
+        seed: of the scan.
+        images: clean ones at most; None: as a scan takes them.
+        detectors: their names; empty for all.
+    """
     kwargs = tuple(sorted(meta["architecture"]["kwargs"].items()))
-    plans = tuple(DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in DETECTORS)
+    chosen = (spec for spec in DETECTORS if not detectors or spec.name in detectors)
+    plans = tuple(DetectorPlan(spec.name, spec.required, spec.defaults()) for spec in chosen)
     return Job(
         candidate=folder,
         formats=("safetensors",),
@@ -86,6 +104,7 @@ def row(evidence: Evidence) -> dict[str, Any]:
 @click.option("--only", default="*", help="Pattern of network names.")
 @click.option("--no-data", is_flag=True, help="Measure on synthetic probes.")
 @click.option("--images", type=int, default=None, help="Clean images at most; as a scan takes them where left out.")
+@click.option("--detector", "detectors", multiple=True, metavar="NAME", help="These detectors alone; repeatable.")
 @click.option("--seed", default=0)
 @click.option("--threads", default=0, help="0: as many as there are cores.")
 @click.option("--out", type=click.Path(path_type=Path), default=None)
@@ -95,6 +114,7 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
     only: str,
     no_data: bool,
     images: int | None,
+    detectors: tuple[str, ...],
     seed: int,
     threads: int,
     out: Path | None,
@@ -109,7 +129,8 @@ def main(  # noqa: PLR0913, PLR0917 (one argument per option)
         if meta["split"] != split or meta["name"] in done or not fnmatch.fnmatch(meta["name"], only):
             continue
         started = time.monotonic()
-        scan = session.measure(job(path.parent, meta, with_data=not no_data, seed=seed, images=images), lambda _: None)
+        asked = job(path.parent, meta, with_data=not no_data, seed=seed, images=images, detectors=detectors)
+        scan = session.measure(asked, lambda _: None)
         line = {key: meta[key] for key in KEPT} | {
             "detector_pack": PACK_VERSION,
             "accuracy": scan.data.accuracy,

@@ -26,7 +26,7 @@ CASTS = (
 )
 """Channels that are darkened together, and what they are called."""
 
-DARKENED = (0.7, 0.5)
+DARKENED = (0.75, 0.6)
 """Share of those channels that is left."""
 
 DIMMED = 0.65

@@ -42,9 +42,9 @@ def test_colours_are_of_images_in_colour() -> None:
 def test_they_do_what_their_names_say() -> None:
     images = images_of(2, 3, 9, 9)
     found = by_name(images)
-    assert torch.equal(found["leaving 50% of blue"][:, :2], images[:, :2])
-    torch.testing.assert_close(found["leaving 50% of blue"][:, 2], images[:, 2] / 2)
-    torch.testing.assert_close(found["leaving 70% of red and green"][:, :2], 0.7 * images[:, :2])
+    assert torch.equal(found["leaving 60% of blue"][:, :2], images[:, :2])
+    torch.testing.assert_close(found["leaving 60% of blue"][:, 2], 0.6 * images[:, 2])
+    torch.testing.assert_close(found["leaving 75% of red and green"][:, :2], 0.75 * images[:, :2])
     torch.testing.assert_close(found["leaving 65% of the brightness"], 0.65 * images)
     torch.testing.assert_close(found["a gamma of 2.5"], images**2.5)
     grey = found["turning the images grey"]
