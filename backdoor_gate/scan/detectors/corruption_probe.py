@@ -34,7 +34,7 @@ class CorruptionProbe:
 
     def measure(self, context: Context) -> Evidence:
         """Corrupt the images, and count where they go."""
-        return probing.probe(context, self.name, corruptions(context.subject.spec))
+        return probing.probe(context, self.name, corruptions(context.subject.spec), beyond_control=False)
 
 
 def corruptions(spec: InputSpec) -> probing.Changes:

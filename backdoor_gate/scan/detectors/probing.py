@@ -51,11 +51,16 @@ def planned_passes(context: Context, changes: Changes) -> int:
     return (len(changes.names) + 1) * sum(min(half, PROBED) for half in halves)
 
 
-def probe(context: Context, detector: str, changes: Changes) -> Evidence:
+def probe(context: Context, detector: str, changes: Changes, *, beyond_control: bool) -> Evidence:
     """Change the images, and count where they go.
 
-    Which change moves most to a class, beyond the control's, is found on one half of the images, and how many it moves
-    on the other.
+    Which change moves most to a class is found on one half of the images, and how many it moves on the other.
+
+    Args:
+        context: the network and its images.
+        detector: whose evidence it is.
+        changes: the B changes.
+        beyond_control: whether that which moves most beyond the control's is taken, in place of that which moves most.
     """
     subject, classes = context.subject, context.subject.num_classes
     optimise, held_out = context.probes.optimise[:PROBED], context.probes.held_out[:PROBED]
@@ -68,7 +73,7 @@ def probe(context: Context, detector: str, changes: Changes) -> Evidence:
     second = moved(subject, held_out, changes, context.seed, lambda done: tell(len(optimise) + done))
     control = context.control() if context.control is not None else None
     usual = [0.0 if control is None else moved(control, half, changes, context.seed) for half in (optimise, held_out)]
-    best = (first - usual[0]).argmax(dim=0, keepdim=True)
+    best = (first - usual[0] if beyond_control else first).argmax(dim=0, keepdim=True)
     success, beyond = (found.gather(0, best)[0] for found in (second, second - usual[1]))
     return Measured(
         detector=detector,

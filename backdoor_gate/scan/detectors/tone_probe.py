@@ -32,7 +32,7 @@ class ToneProbe:
 
     def measure(self, context: Context) -> Evidence:
         """Change the images' tones and turn them, and count where they go."""
-        return probing.probe(context, self.name, _tones(context))
+        return probing.probe(context, self.name, _tones(context), beyond_control=True)
 
 
 def _tones(context: Context) -> probing.Changes:
