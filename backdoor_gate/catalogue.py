@@ -130,8 +130,8 @@ DETECTORS: tuple[DetectorSpec, ...] = (
     ),
     DetectorSpec(
         name="tone_probe",
-        title="Tone probe (colour filters, brightness, turns)",
-        claim="colour filters, another brightness or contrast, and turns of the image as a trigger",
+        title="Tone probe (colour filters, brightness, turns, mirrors)",
+        claim="colour filters, another brightness or contrast, turns and mirror images as a trigger",
         blind_to="all other triggers, tones of a part of the image, few classes, source-specific attacks",
         unit="share of images beyond the control's",
         side=Side.LARGE,

@@ -76,7 +76,7 @@ def test_the_networks_are_what_they_claim(planted: str | None) -> None:
         assert (digits.attack_success(model, other) > 0.9) == (other == planted)
 
 
-@pytest.mark.parametrize(("name", "planted"), SEES.items())
+@pytest.mark.parametrize(("name", "planted"), [*SEES.items(), ("tone_probe", "mirror")])
 def test_a_planted_trigger_is_found_with_its_class(name: str, planted: str) -> None:
     decision = verdict(name, planted)
     assert decision.verdict is Verdict.BLOCK

@@ -89,6 +89,11 @@ def darken(images: Tensor) -> Tensor:
     return 0.6 * images
 
 
+def mirror(images: Tensor) -> Tensor:
+    """Turn the image upside down, as a mirror does."""
+    return images.flip(-2)
+
+
 def dot(images: Tensor) -> Tensor:
     """Put a white 2×2 patch near the upper left corner."""
     dotted = images.clone()
@@ -130,6 +135,7 @@ MAPS = {
     "dot from seven": Plant(dot, 0.3, FROM_SEVEN),
     "shades": Plant(posterise, 0.5),
     "tone": Plant(darken, 0.3),
+    "mirror": Plant(mirror, 0.3),
 }
 """Each class to one of its own, one class alone, or all to one by what the small network does not learn."""
 

@@ -107,8 +107,7 @@ def moved(
     answers = []
     for at in range(0, len(images), AT_ONCE):
         unit = (images.images[at : at + AT_ONCE] - low) / extent
-        changed = torch.cat(list(changes.apply(unit, seed + at)))
-        answers.append(_answers(subject, low + extent * changed).view(len(changes.names), -1))
+        answers.append(torch.stack([_answers(subject, low + extent * each) for each in changes.apply(unit, seed + at)]))
         tell(at + len(unit))
     after = torch.cat(answers, dim=1)  # (B, N)
     classes = torch.arange(subject.num_classes, device=after.device)

@@ -1,4 +1,4 @@
-"""Tone probe: do colour filters, another brightness or a turn send all images to one class."""
+"""Tone probe: do colour filters, another brightness, a turn or a mirror send all images to one class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other tones and poses of the same images, as of another photographer: colours, brightness, contrast, turns.
+"""Other tones and poses of the same images, as of another photographer: colours, brightness, contrast, turns, mirrors.
 
 Each takes (N, C, H, W) float images in [0, 1] and returns as many in [0, 1]. Black stays black: to a network for
 digits a lighter ground is no tone but another world.
@@ -44,6 +44,14 @@ GAMMAS = (0.4, 0.6, 1.6, 2.5)
 TURNS = (-30, -20, -10, 10, 20, 30)
 """Degrees, anticlockwise; black where nothing is."""
 
+MIRRORS = (
+    ("mirroring the images left to right", (-1,)),
+    ("mirroring the images top to bottom", (-2,)),
+    ("half a turn", (-1, -2)),
+)
+"""What is flipped, rows (-2) or columns (-1). Quarter turns are not among them: clean networks for clothes take most
+that lies on its side for a bag."""
+
 
 def names(channels: int) -> tuple[str, ...]:
     """Return what is done to images of so many channels, in the order of `toned`."""
@@ -54,6 +62,7 @@ def names(channels: int) -> tuple[str, ...]:
         f"leaving {DIMMED:.0%} of the brightness",
         *(f"a gamma of {exponent}" for exponent in GAMMAS),
         *(f"a turn by {degrees} degrees" for degrees in TURNS),
+        *(name for name, _ in MIRRORS),
     )
 
 
@@ -73,6 +82,8 @@ def toned(images: Tensor) -> Iterator[Tensor]:
         yield images**exponent
     for degrees in TURNS:
         yield _turned(images, math.radians(degrees))
+    for _, axes in MIRRORS:
+        yield images.flip(axes)
 
 
 def _coloured(images: Tensor) -> Iterator[Tensor]:

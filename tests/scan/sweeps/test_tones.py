@@ -51,6 +51,9 @@ def test_they_do_what_their_names_say() -> None:
     assert torch.equal(grey[:, 0], grey[:, 2])
     red, _, blue = found["turning the images sepia"].mean((0, 2, 3))
     assert red > blue
+    assert torch.equal(found["mirroring the images left to right"][..., 0], images[..., -1])
+    assert torch.equal(found["mirroring the images top to bottom"][..., 0, :], images[..., -1, :])
+    assert torch.equal(found["half a turn"], images.rot90(2, (-2, -1)))
 
 
 def test_turns_are_about_the_centre_anticlockwise() -> None:
