@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as every network's source spells it)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CASTS = (
     ("red", (0,)),
@@ -88,17 +88,19 @@ def toned(images: Tensor) -> Iterator[Tensor]:
 
 def _coloured(images: Tensor) -> Iterator[Tensor]:
     for share in DARKENED:
-        for _, channels in CASTS:
-            cast = images.clone()
-            cast[:, channels] *= share
-            yield cast
-    grey = torch.einsum("nchw,c->nhw", images, images.new_tensor(GREY))[:, None]
+        for _, darkened in CASTS:
+            yield images * _per_channel([share if c in darkened else 1.0 for c in range(len(GREY))], images)
+    grey = (images * _per_channel(GREY, images)).sum(dim=1, keepdim=True)
     for _, tint in TINTS:
-        yield (grey * images.new_tensor(tint).view(1, -1, 1, 1)).clamp(0, 1)
+        yield (grey * _per_channel(tint, images)).clamp(0, 1)
+
+
+def _per_channel(values: Sequence[float], images: Tensor) -> Tensor:
+    return torch.tensor(values, device=images.device).view(1, -1, 1, 1)
 
 
 def _turned(images: Tensor, angle: float) -> Tensor:
     cosine, sine = math.cos(angle), math.sin(angle)
-    to_corners = images.new_tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]]).expand(len(images), 2, 3)
-    grid = F.affine_grid(to_corners, list(images.shape), align_corners=False)
+    to_corners = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], device=images.device)
+    grid = F.affine_grid(to_corners.expand(len(images), 2, 3), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
