@@ -72,9 +72,12 @@ def probe(context: Context, detector: str, changes: Changes, *, beyond_control: 
     first = moved(subject, optimise, changes, context.seed, tell)
     second = moved(subject, held_out, changes, context.seed, lambda done: tell(len(optimise) + done))
     control = context.control() if context.control is not None else None
-    usual = [0.0 if control is None else moved(control, half, changes, context.seed) for half in (optimise, held_out)]
-    best = (first - usual[0] if beyond_control else first).argmax(dim=0, keepdim=True)
-    success, beyond = (found.gather(0, best)[0] for found in (second, second - usual[1]))
+
+    def usual(half: Images) -> Tensor | float:
+        return 0.0 if control is None else moved(control, half, changes, context.seed)
+
+    best = (first - usual(optimise) if beyond_control else first).argmax(dim=0, keepdim=True)
+    success, beyond = (found.gather(0, best)[0] for found in (second, second - usual(held_out)))
     return Measured(
         detector=detector,
         values=tuple(beyond.tolist()),
